@@ -1,0 +1,30 @@
+"""What the machine concluded; data, so that whoever reads it chooses how to act on it."""
+
+from dataclasses import dataclass
+
+from steadyd.model.metric import Reading
+from steadyd.model.rule import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The condition was true for as long as the hold asks: an incident begins.
+
+    `new` is true where the rule was true at its first evaluation ever and has no hold that was
+    observed: such an opening alerts and does not act.
+    """
+
+    rule: Rule
+    reading: Reading
+    new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The incident of a rule is over."""
+
+    rule: Rule
+    reading: Reading
+
+
+Decision = Opened | Resolved

@@ -1,0 +1,117 @@
+"""What became of a rule that fired: the incident, the actions taken, and the story line by line."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from steadyd.model.rule import Severity, Verb
+
+
+class CloseReason(StrEnum):
+    """Why an incident is over."""
+
+    RECOVERED = "recovered"
+    WITHDRAWN = "withdrawn"
+
+
+class Outcome(StrEnum):
+    """What came of an action."""
+
+    HEALED = "healed"
+    NOT_HEALED = "not_healed"
+    CAME_BACK = "came_back"
+    FAILED = "failed"
+    SUPPRESSED = "suppressed"
+    UNKNOWN = "unknown"
+
+
+class Suppression(StrEnum):
+    """Why a verb was not asked of the init (the label `reason`, contract.md section 5)."""
+
+    DRY_RUN = "dry_run"
+    SILENCE = "silence"
+    DEPLOY = "deploy"
+    COOLDOWN = "cooldown"
+    BUDGET = "budget"
+    HOST_BUDGET = "host_budget"
+    BUSY = "busy"
+    DEPENDS = "depends"
+    RIGHTS = "rights"
+    IMPOSSIBLE = "impossible"
+    START_LIMIT = "start_limit"
+    KILL_SWITCH = "kill_switch"
+    DEMOTED = "demoted"
+    NEW_RULE = "new_rule"
+    STOPPED = "stopped"
+    ALERT_ONLY = "alert_only"
+
+
+class LineKind(StrEnum):
+    """The kinds of lines in `steadyd why`."""
+
+    OPENED = "opened"
+    ACTION = "action"
+    OUTCOME = "outcome"
+    SUPPRESSED = "suppressed"
+    DEFERRED = "deferred"
+    NOTIFICATION = "notification"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One opening of one rule on one service, until it closes. Times are wall-clock seconds.
+
+    `rule_key` is the rule's identity, `rule` and `source` its text and place when it opened.
+    `topic` is the metric or event word; `routes` were told that it opened.
+    """
+
+    id: str
+    service: str
+    rule_key: str
+    rule: str
+    source: str
+    topic: str
+    severity: Severity
+    opened_at: float
+    value: float | None
+    threshold: float | None
+    routes: tuple[str, ...] = ()
+    closed_at: float | None = None
+    close_reason: CloseReason | None = None
+    close_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A verb asked of an init system, or suppressed. Times are wall-clock seconds.
+
+    `step` is the index in the rule's steps. `finished_at` is when the init answered;
+    `outcome` comes later, when the healing was verified. `invocation` and `main_pid` are the
+    unit's before the verb: they tell after a crash of ours whether it was carried out.
+    """
+
+    id: str
+    incident: str
+    service: str
+    init: str
+    unit: str
+    verb: Verb
+    step: int
+    asked_at: float
+    finished_at: float | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    invocation: str = ""
+    main_pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the story of an incident."""
+
+    incident: str
+    at: float
+    kind: LineKind
+    text: str
+    value: float | None = None
+    threshold: float | None = None

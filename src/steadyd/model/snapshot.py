@@ -1,0 +1,153 @@
+"""The state of everything at one moment, for /metrics, the page, `status` and `why`. Immutable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from steadyd.model.incident import Action, Incident, Line
+from steadyd.model.metric import MetricId, Readings, Sample
+from steadyd.model.rule import Comparison, Severity
+from steadyd.model.service import ProcessId, ServiceState
+
+
+@dataclass(frozen=True, slots=True)
+class InitView:
+    """One init system that was detected: can it be reached, and why not."""
+
+    name: str
+    up: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What one rule of a service looks at, for the page: the comparison and where it stands."""
+
+    condition: str
+    metric: MetricId
+    comparison: Comparison | None
+    phase: str
+    disabled_verbs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """One watched service. `readings` are those of the newest tick, `sample` the newest sample."""
+
+    name: str
+    unit: str
+    init: str
+    state: ServiceState
+    reason: str
+    since: float
+    type: str = ""
+    processes: tuple[ProcessId, ...] = ()
+    main_pid: int = 0
+    sample: Sample | None = None
+    readings: Readings = field(default_factory=dict)
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    watched: tuple[Watched, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """One rule file: whether its present text is in force, and if not why."""
+
+    path: str
+    ok: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxView:
+    """What is still to be told. Age in seconds of the oldest undelivered parcel, 0 without one."""
+
+    pending: int = 0
+    sending: int = 0
+    dead: int = 0
+    oldest_age_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertView:
+    """A rule that is pending or firing, as Prometheus' ALERTS shows it."""
+
+    alertname: str
+    name: str
+    severity: Severity
+    alertstate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Cumulative bucket counts by upper bound in seconds (the last is +Inf), and the sum."""
+
+    buckets: tuple[tuple[float, int], ...] = ()
+    sum: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Monotonic counts since the state folder was made (or since start where noted)."""
+
+    evaluations: Mapping[str, int] = field(default_factory=dict)  # by group, since start
+    evaluation_failures: Mapping[str, int] = field(default_factory=dict)
+    evaluation_seconds: Mapping[str, Histogram] = field(default_factory=dict)
+    last_evaluation_at: Mapping[str, float] = field(default_factory=dict)
+    missed_runs: int = 0
+    actions: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (name, verb)
+    actions_failed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    suppressed: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (name, reason)
+    outcomes: Mapping[tuple[str, str, str], int] = field(default_factory=dict)  # name,verb,outcome
+    action_seconds: Mapping[str, Histogram] = field(default_factory=dict)  # by verb
+    notifications: Mapping[str, int] = field(default_factory=dict)  # by scheme
+    notifications_failed: Mapping[str, int] = field(default_factory=dict)
+    dead_parcels: int = 0
+    overflows: int = 0
+    clock_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that may be shown. Times are wall-clock seconds.
+
+    `host` is a ServiceView named "host" if some rule looks at the host, else None. `open` are
+    the open incidents, newest first; `actions` those of `open` and the newest others, newest first.
+    """
+
+    at: float
+    version: str
+    started_at: float
+    hostname: str
+    ready: bool
+    inits: tuple[InitView, ...] = ()
+    services: tuple[ServiceView, ...] = ()
+    host: ServiceView | None = None
+    open: tuple[Incident, ...] = ()
+    actions: tuple[Action, ...] = ()
+    alerts: tuple[AlertView, ...] = ()
+    rules_loaded: int = 0
+    rules_disabled: int = 0
+    files: tuple[FileView, ...] = ()
+    config_ok: bool = True
+    config_loaded_at: float = 0.0
+    outbox: OutboxView = OutboxView()
+    counters: Counters = Counters()
+    dry_run: bool = False
+    trouble: tuple[str, ...] = ()  # sentences: "state.db: disk full, delivering from memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """An incident with its actions and its lines, oldest line first."""
+
+    incident: Incident
+    actions: tuple[Action, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The story of a service: its incidents, newest first."""
+
+    service: ServiceView
+    chapters: tuple[Chapter, ...]

@@ -1,0 +1,163 @@
+"""The doors to the world and their errors. Each has one real side in a stage package."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from steadyd.model.incident import Action, Incident
+from steadyd.model.metric import Sample
+from steadyd.model.rule import Verb
+from steadyd.model.service import UnitStatus
+from steadyd.model.snapshot import Snapshot, Why
+
+
+class InitError(Exception):
+    """An init system refused or failed. str() tells which, what and why; `mend` how to mend it."""
+
+    def __init__(self, init: str, unit: str, doing: str, why: str, mend: str = "") -> None:
+        super().__init__(f"{init}: cannot {doing} {unit}: {why}")
+        self.init, self.unit, self.doing, self.why, self.mend = init, unit, doing, why, mend
+
+
+class UnitNotFound(InitError):
+    """This init system does not know the unit: try the next one."""
+
+
+class NotSupported(InitError):
+    """The unit has no such verb (no ExecReload=, say)."""
+
+
+class NotPermitted(InitError):
+    """We lack the right; `mend` names the grant to add."""
+
+
+class InitUnreachable(InitError):
+    """The init system does not answer (gone, hung, restarting)."""
+
+
+class VerbFailed(InitError):
+    """The init carried the verb out and it failed, or it did not end before the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class InitReached:
+    """The init system answers (again)."""
+
+    init: str
+
+
+@dataclass(frozen=True, slots=True)
+class InitLost:
+    """The init system cannot be reached; states are unknown until it is again."""
+
+    init: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitGone:
+    """The init system no longer knows a watched unit (or does not know it yet)."""
+
+    init: str
+    unit: str
+    reason: str
+
+
+InitReport = InitReached | InitLost | UnitStatus | UnitGone
+
+
+class InitSystem(Protocol):
+    """One init system of this host. Implementations hold no policy: no retry of verbs, no limit."""
+
+    name: str
+
+    async def run(self, report: Callable[[InitReport], None]) -> None:
+        """Follow the init system until cancelled, reconnecting with back-off for ever.
+
+        Reports InitReached/InitLost on change, and for watched units a UnitStatus at first and
+        after each change (latest wins), or UnitGone.
+        """
+
+    async def find(self, name: str) -> UnitStatus:
+        """Find what a service's name stands for (contract.md, section 1).
+
+        Raises UnitNotFound, InitUnreachable.
+        """
+
+    async def watch(self, units: Collection[str]) -> None:
+        """Replace the set of watched units; each new one is reported soon after."""
+
+    async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
+        """Carry a verb out and return when the init says that it is done.
+
+        `restart` does not start what is stopped unless the unit failed. `signal` is the
+        `reload_signal` of the check where the unit has no reload of its own. Raises InitError;
+        VerbFailed also where the call succeeded and the unit is not running afterwards.
+        """
+
+    async def close(self) -> None:
+        """Let go of all connections; `run` ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTarget:
+    """What the sampler needs to know of a unit to find its processes."""
+
+    unit: str
+    cgroup: str = ""
+    main_pid: int = 0
+
+
+class Sampler(Protocol):
+    """The reader of processes and host."""
+
+    def sample(self, targets: Sequence[SampleTarget]) -> Mapping[str, Sample]:
+        """Sample each target's processes now, keyed by `unit`; a target without any is left out."""
+
+    def host(self, mounts: Sequence[str]) -> Sample:
+        """Sample the host; `mounts` are the file systems that rules name (`disk:/srv`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadReport:
+    """What a reload of the rule files came to. `errors` are ready to print."""
+
+    ok: bool
+    loaded: int
+    disabled: int
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TestReport:
+    """How one target took a test alert. `target` is safe to show."""
+
+    route: str
+    target: str
+    ok: bool
+    reason: str = ""
+
+
+class Daemon(Protocol):
+    """What the web, the control socket and the page may ask of the running daemon."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest state; costs nothing."""
+
+    async def fresh(self) -> Snapshot:
+        """Return the state with a sample that is at most one second old."""
+
+    async def incidents(self, limit: int) -> Sequence[tuple[Incident, Sequence[Action]]]:
+        """Return incidents with their actions, newest first."""
+
+    async def actions(self, limit: int) -> Sequence[Action]:
+        """Return actions, newest first."""
+
+    async def why(self, name: str) -> Why | None:
+        """Return the story of a service, or None if nobody watches it."""
+
+    async def reload(self) -> ReloadReport:
+        """Read all rule files again, now."""
+
+    async def test_alert(self, route: str) -> Sequence[TestReport]:
+        """Send a test message through each target of a route. Raises KeyError: no such route."""
