@@ -1,0 +1,492 @@
+"""The whole daemon without the world: facts go in, effects come out. Pure.
+
+Synchronous, holds all state, asks for nothing; app.py pumps facts in, commits the Step, and
+then carries its effects out. `now` is always an argument.
+
+    RulesChanged Bound UnitSeen Answered Sampled … ──▶ step() ──▶ Step(states, incidents, actions,
+                                                                   lines, notifications, intents)
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from steadyd.evaluation import machine
+from steadyd.evaluation.subject import Subject, UnitKey, remember
+from steadyd.healing.guard import HOUR
+from steadyd.healing.ladder import Ladder, Standing, make_id
+from steadyd.model.decision import Opened, Resolved
+from steadyd.model.fact import (
+    Answered,
+    Bound,
+    Fact,
+    Memory,
+    Moment,
+    Phase,
+    RulesChanged,
+    RuleState,
+    Sampled,
+    Step,
+    Unbound,
+    UnitMemory,
+    UnitSeen,
+    UnitUnknown,
+)
+from steadyd.model.incident import CloseReason, Incident, Line, LineKind
+from steadyd.model.metric import MetricId, Reading
+from steadyd.model.notification import DEFAULT_ROUTE, Notification, Occasion
+from steadyd.model.rule import (
+    UP,
+    Alert,
+    Budget,
+    CheckParams,
+    Comparison,
+    Rule,
+    RuleSet,
+    Verb,
+    metric_of,
+)
+from steadyd.model.service import UnitStatus
+
+SECOND_LOOK = 0.25  # seconds; a fork doubles a process sum for milliseconds (language.md)
+ABSENT = 300.0  # seconds after which the incident of an absent subject is withdrawn
+SUMS = ("memory", "process")  # families that sum over processes
+HOST_BUDGET = Budget(10, HOUR)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the configuration decides for the engine. `cycle` is in seconds.
+
+    `per_process` are the metrics of which holds start again with another process.
+    """
+
+    hostname: str
+    cycle: float = 15.0
+    dry_run: bool = False
+    host_budget: Budget = HOST_BUDGET
+    per_process: frozenset[MetricId] = frozenset()
+
+
+class Engine:
+    """Rules, where they stand, the services they watch, and the incidents that are open."""
+
+    def __init__(self, options: Options, memory: Memory, now: Moment) -> None:
+        self.options = options
+        self.rules: dict[str, Rule] = {}
+        self.subjects: dict[str, Subject] = {}
+        self.incidents = dict(memory.incidents)
+        self.ladder = Ladder(memory, now, options.host_budget, options.dry_run)
+        self.states = {k: self._resumed(s, memory, now) for k, s in memory.states.items()}
+        self.units: dict[UnitKey, UnitMemory] = {
+            (init, unit): value
+            for key, value in memory.units.items()
+            for init, _, unit in [key.partition(" ")]
+        }
+        self._routes: frozenset[str] = frozenset()
+        self._by_service: dict[str, list[Rule]] = {}
+        self._by_unit: dict[UnitKey, list[Subject]] = {}
+        self._statuses: dict[UnitKey, UnitStatus] = {}
+        self._open = {i.rule_key: i.id for i in self.incidents.values()}
+        self._held: set[str] = set()
+        self._second: dict[str, float] = {}
+        self._now, self._out = now, Step()
+
+    def step(self, facts: Sequence[Fact], now: Moment, *, kill_switch: bool = False) -> Step:
+        """Apply a batch of facts and whatever is due at `now`."""
+        self._now, self._out = now, Step()
+        self.ladder.begin(now, self._out, kill_switch)
+        for fact in sorted(facts, key=_rank):
+            self._apply(fact)
+        self._due()
+        return self._out
+
+    def wake_at(self) -> float | None:
+        """Return the monotonic time at which step() wants to be called again, None: no wish."""
+        times = [at for at, _ in self._timed()] + self.ladder.wake_at()
+        times += self._second.values()
+        for subject in self.subjects.values():
+            if subject.acting_since is not None:
+                times.append(subject.acting_since + subject.params.settle)
+        for incident in self.incidents.values():
+            absent = self._absent_since(incident)
+            if absent is not None:
+                times.append(absent + ABSENT)
+        return min((at for at in times if at > self._now.mono), default=None)
+
+    def stale(self, now: float) -> frozenset[str]:
+        """Return the services of which a fresh sample is wanted at the monotonic time `now`."""
+        wanted = {rule.service for at, rule in self._timed() if at <= now}
+        looks = (i for i in self.incidents.values() if self.ladder.confirming(i.id, now))
+        return frozenset(wanted | {incident.service for incident in looks})
+
+    def reading(self, service: str, metric: MetricId) -> Reading:
+        """Return what a rule of `service` on `metric` would be held against now."""
+        subject = self.subjects[service]
+        ours = self.ladder.running(subject.unit) is not None
+        return subject.reading(metric, self._now, ours=ours)
+
+    def incident_of(self, rule_key: str) -> Incident | None:
+        """Return the open incident of a rule."""
+        return self.incidents.get(self._open.get(rule_key, ""))
+
+    # -- facts
+
+    def _apply(self, fact: Fact) -> None:
+        match fact:
+            case RulesChanged():
+                self._rules_changed(fact)
+            case Bound():
+                self._bound(fact)
+            case Unbound():
+                self._unbound(fact)
+            case UnitSeen():
+                self._seen(fact.status)
+            case UnitUnknown():
+                self._unseen(fact)
+            case Answered():
+                self._answered(fact)
+            case Sampled():
+                self._sampled(fact)
+
+    def _rules_changed(self, fact: RulesChanged) -> None:
+        self._routes = fact.routes
+        rules = {rule.key: rule for rule in fact.rules.rules}
+        gone = [key for key in {**self.states, **self.rules, **self._open} if key not in rules]
+        fresh = [rule for key, rule in rules.items() if key not in self.states]
+        for key in gone:
+            self._rule_gone(key, fresh)
+        self.rules = rules
+        self._regroup(fact.rules)
+
+    def _rule_gone(self, key: str, fresh: list[Rule]) -> None:
+        """Hand the open incident of a rule that is gone to its changed self, or withdraw it."""
+        incident, state = self.incident_of(key), self.states.get(key)
+        self._drop_state(key)
+        if incident is None:
+            return
+        about = (incident.service, incident.topic)
+        heir = next((rule for rule in fresh if (rule.service, rule.topic) == about), None)
+        if heir is None:
+            self._close(incident, CloseReason.WITHDRAWN, "the rule is gone from the rule files")
+            return
+        fresh.remove(heir)
+        del self._open[key]
+        self._put_state(heir.key, state or RuleState(Phase.FIRING, settled=True))
+        self._put(replace(incident, rule_key=heir.key, rule=str(heir), source=str(heir.source)))
+
+    def _regroup(self, rules: RuleSet) -> None:
+        params: dict[str, CheckParams] = {}
+        for check in rules.checks:
+            params.setdefault(check.service, check.params)
+        subjects = {name: self.subjects.get(name, Subject(name, p)) for name, p in params.items()}
+        self.subjects = subjects
+        for name, value in params.items():
+            subjects[name].params = value
+        self._by_service = {name: [] for name in params}
+        for rule in self.rules.values():
+            self._by_service[rule.service].append(rule)
+        self._index_units()
+
+    def _index_units(self) -> None:
+        self._by_unit = {}
+        for subject in self.subjects.values():
+            if subject.unit is not None:
+                self._by_unit.setdefault(subject.unit, []).append(subject)
+        self._statuses = {k: s for k, s in self._statuses.items() if k in self._by_unit}
+
+    def _bound(self, fact: Bound) -> None:
+        subject, key = self.subjects.get(fact.service), (fact.init, fact.unit)
+        if subject is None or subject.unit == key:
+            return
+        subject.bind(key)
+        self._index_units()
+        if status := self._statuses.get(key):
+            subject.seen(status, self._now)
+
+    def _unbound(self, fact: Unbound) -> None:
+        if subject := self.subjects.get(fact.service):
+            subject.bind(None)
+            subject.lost(fact.reason, self._now, absent=True)
+            self._index_units()
+
+    def _seen(self, status: UnitStatus) -> None:
+        key = (status.init, status.unit)
+        before, memory = self._statuses.get(key), self.units.get(key, UnitMemory())
+        ours = self.ladder.running(key) is Verb.RESTART
+        told = remember(memory, before, status, ours)
+        if told != memory:
+            self.units[key] = self._out.units[" ".join(key)] = told
+        self._statuses[key] = status
+        again = bool(memory.invocation) and told.invocation != memory.invocation
+        self.ladder.judge(status, self._params())
+        for subject in self._by_unit.get(key, ()):
+            subject.seen(status, self._now)
+            if again:
+                self._restarted(subject)
+            self._events(subject)
+
+    def _unseen(self, fact: UnitUnknown) -> None:
+        for subject in self.subjects.values():
+            if subject.unit is None or subject.unit[0] != fact.init:
+                continue
+            if fact.unit in ("", subject.unit[1]):
+                subject.lost(fact.reason, self._now, absent=bool(fact.unit))
+
+    def _answered(self, fact: Answered) -> None:
+        action = self.ladder.answered(fact, self._params())
+        if action is None:
+            return
+        incident = self.incidents.get(action.incident)
+        rule = self.rules.get(incident.rule_key) if incident else None
+        if fact.error and incident and rule and self.ladder.spent(incident, rule):
+            self._give_up(incident, (f"{action.verb} failed: {fact.error}",))
+        for subject in self._by_unit.get((action.init, action.unit), ()):
+            self._events(subject)
+
+    def _sampled(self, fact: Sampled) -> None:
+        for name, subject in self.subjects.items():
+            if not fact.tick and name not in fact.readings:
+                continue
+            subject.readings = fact.readings.get(name, {})
+            if fact.tick:
+                memory = self.units.get(subject.unit) if subject.unit else None
+                subject.count(memory, self.options.cycle)
+            for rule in self._by_service[name]:
+                if fact.tick or self._moving(rule):
+                    self._evaluate(rule, tick=fact.tick)
+
+    # -- evaluation
+
+    def _events(self, subject: Subject) -> None:
+        for rule in self._by_service.get(subject.name, ()):
+            if metric_of(rule.condition) == UP:
+                self._evaluate(rule, tick=False)
+
+    def _moving(self, rule: Rule) -> bool:
+        state = self.states.get(rule.key)
+        moving = state is not None and state.phase is not Phase.OK
+        return moving and metric_of(rule.condition).family != "init"
+
+    def _evaluate(self, rule: Rule, *, tick: bool) -> None:
+        state = self.states.get(rule.key, _FRESH)
+        reading = self.reading(rule.service, metric_of(rule.condition))
+        cycle = self.options.cycle
+        told, decisions = machine.step(rule, state, reading, self._now.mono, tick=tick, cycle=cycle)
+        if told is not state:
+            self._put_state(rule.key, told)
+        if told.phase is not Phase.RECOVERING:
+            self._second.pop(rule.key, None)
+        elif not tick and metric_of(rule.condition) == UP:
+            self._second.setdefault(rule.key, self._now.mono + min(1.0, cycle))
+        for decision in decisions:
+            match decision:
+                case Opened():
+                    self._opened(decision)
+                case Resolved():
+                    if incident := self.incident_of(rule.key):
+                        self._close(incident, CloseReason.RECOVERED, "", reading.value)
+
+    def _restarted(self, subject: Subject) -> None:
+        """Another process: holds on its process metrics start again."""
+        subject.readings = {}
+        for rule in self._by_service.get(subject.name, ()):
+            state = self.states.get(rule.key)
+            if state is not None and metric_of(rule.condition) in self.options.per_process:
+                told = machine.restarted(state)
+                if told is not state:
+                    self._put_state(rule.key, told)
+
+    def _due(self) -> None:
+        now = self._now.mono
+        for key in [key for key, at in self._second.items() if at <= now]:
+            del self._second[key]
+            if key in self.rules:
+                self._evaluate(self.rules[key], tick=True)
+        for at, rule in list(self._timed()):
+            if at <= now:
+                self._evaluate(rule, tick=False)
+        for subject in self.subjects.values():
+            since = subject.acting_since
+            if since is not None and now - since >= subject.params.settle:
+                self._events(subject)
+        for incident in list(self.incidents.values()):
+            self._look_after(incident)
+
+    def _timed(self) -> Iterator[tuple[float, Rule]]:
+        for key in self._held:
+            rule, state = self.rules.get(key), self.states.get(key)
+            at = machine.due(rule, state) if rule and state else None
+            if rule and at is not None:
+                yield at, rule
+
+    # -- incidents
+
+    def _opened(self, decision: Opened) -> None:
+        rule, now = decision.rule, self._now
+        compared = rule.condition if isinstance(rule.condition, Comparison) else None
+        routes, remarks = self._routes_of(rule)
+        incident = Incident(
+            make_id(self.options.hostname, rule.key, f"{now.wall:.3f}"),
+            rule.service,
+            rule.key,
+            str(rule),
+            str(rule.source),
+            rule.topic,
+            rule.severity,
+            now.wall,
+            decision.reading.value if compared else None,
+            compared.amount.value if compared else None,
+            routes,
+        )
+        self._put(incident)
+        self._line(incident, LineKind.OPENED, str(rule), incident.value)
+        sums = metric_of(rule.condition).family in SUMS
+        looks = bool(rule.verbs) and rule.hold.instant and sums and not decision.new
+        confirm_at = now.mono + SECOND_LOOK if looks else None
+        self.ladder.open(incident, rule, new=decision.new, confirm_at=confirm_at)
+        if looks:
+            remarks += (f"{rule.verbs[0]} follows if a second look confirms the value",)
+        self._tell(Occasion.OPENED, incident, remarks + self._advance(incident, rule))
+
+    def _look_after(self, incident: Incident) -> None:
+        absent = self._absent_since(incident)
+        if absent is not None and self._now.mono - absent >= ABSENT:
+            subject = self.subjects[incident.service]
+            stopped = subject.status is not None and subject.status.stopped
+            why = "the service is stopped" if stopped else subject.reason
+            self._close(incident, CloseReason.WITHDRAWN, why, quiet=stopped)
+            return
+        rule = self.rules.get(incident.rule_key)
+        if rule is None:
+            return
+        remarks = self._advance(incident, rule)
+        if remarks and self.ladder.spent(incident, rule):
+            self._give_up(incident, remarks)
+
+    def _advance(self, incident: Incident, rule: Rule) -> tuple[str, ...]:
+        subject = self.subjects[rule.service]
+        phase = self.states.get(rule.key, _FRESH).phase
+        return self.ladder.advance(incident, Standing(rule, phase, subject.unit, subject.status))
+
+    def _give_up(self, incident: Incident, remarks: tuple[str, ...]) -> None:
+        if self.ladder.give_up(incident):
+            remarks += ("nothing more is tried by itself",)
+            self._tell(Occasion.GAVE_UP, incident, remarks)
+
+    def _close(
+        self,
+        incident: Incident,
+        reason: CloseReason,
+        why: str,
+        value: float | None = None,
+        *,
+        quiet: bool = False,
+    ) -> None:
+        closed = replace(incident, closed_at=self._now.wall, close_reason=reason, close_text=why)
+        recovered = reason is CloseReason.RECOVERED
+        rule = self.rules.get(incident.rule_key)
+        actions = self.ladder.close(incident, rule, recovered=recovered)
+        self._out.incidents[incident.id] = closed
+        del self.incidents[incident.id], self._open[incident.rule_key]
+        state = self.states.get(incident.rule_key)
+        if state is not None and not recovered and incident.topic not in _ABOUT_UP:
+            self._put_state(incident.rule_key, RuleState(settled=state.settled))
+        self._line(closed, LineKind.CLOSED, why or "recovered", value)
+        if not quiet:
+            self._send(
+                Occasion.CLOSED,
+                closed,
+                Notification(Occasion.CLOSED, "", self._now.wall, closed, rule, actions),
+            )
+
+    def _routes_of(self, rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        routes: dict[str, None] = {}
+        remarks: list[str] = []
+        for step in rule.steps:
+            if isinstance(step, Alert):
+                name = step.route or rule.params.owner or DEFAULT_ROUTE
+                if name not in self._routes and name != DEFAULT_ROUTE:
+                    remarks.append(f"route {name} is not defined: told to the default route")
+                    name = DEFAULT_ROUTE
+                routes[name] = None
+        return tuple(routes), tuple(remarks)
+
+    def _tell(self, what: Occasion, incident: Incident, remarks: tuple[str, ...]) -> None:
+        if self._is_stopped(incident.service):
+            remarks = ("somebody stopped it; that is not undone", *remarks)
+        rule, actions = self.rules.get(incident.rule_key), self.ladder.of(incident)
+        self._send(
+            what, incident, Notification(what, "", self._now.wall, incident, rule, actions, remarks)
+        )
+
+    def _send(self, what: Occasion, incident: Incident, notification: Notification) -> None:
+        for route in incident.routes:
+            self._out.notifications.append(replace(notification, route=route))
+            self._line(incident, LineKind.NOTIFICATION, f"{what.replace('_', ' ')}: to {route}")
+
+    # -- small things
+
+    def _put(self, incident: Incident) -> None:
+        self.incidents[incident.id] = self._out.incidents[incident.id] = incident
+        self._open[incident.rule_key] = incident.id
+
+    def _put_state(self, key: str, state: RuleState) -> None:
+        self.states[key] = self._out.states[key] = state
+        if state.phase is Phase.PENDING and state.last is not None:
+            self._held.add(key)
+        else:
+            self._held.discard(key)
+
+    def _drop_state(self, key: str) -> None:
+        if self.states.pop(key, None) is not None:
+            self._out.states[key] = None
+        self._second.pop(key, None)
+        self._held.discard(key)
+
+    def _line(
+        self, incident: Incident, kind: LineKind, text: str, value: float | None = None
+    ) -> None:
+        line = Line(incident.id, self._now.wall, kind, text, value, incident.threshold)
+        self._out.lines.append(line)
+
+    def _params(self) -> dict[str, CheckParams]:
+        return {
+            i.id: self.rules[i.rule_key].params
+            for i in self.incidents.values()
+            if i.rule_key in self.rules
+        }
+
+    def _absent_since(self, incident: Incident) -> float | None:
+        subject = self.subjects.get(incident.service)
+        return subject.absent_since if subject else None
+
+    def _is_stopped(self, service: str) -> bool:
+        subject = self.subjects.get(service)
+        return subject is not None and subject.status is not None and subject.status.stopped
+
+    def _resumed(self, state: RuleState, memory: Memory, now: Moment) -> RuleState:
+        if state.phase is not Phase.PENDING:
+            return state
+        gap = now.mono - state.last if state.last is not None else 0.0
+        if memory.same_boot and gap <= machine.GAP * self.options.cycle:
+            return state
+        return machine.restarted(state)
+
+
+_FRESH = RuleState()
+_ABOUT_UP = ("down", str(UP))  # told once: it stays firing until the service is up again
+
+
+def _rank(fact: Fact) -> int:
+    """Return the place of a fact in its batch: configuration, events, samples."""
+    match fact:
+        case RulesChanged():
+            return 0
+        case Bound() | Unbound():
+            return 1
+        case UnitSeen() | UnitUnknown():
+            return 2
+        case Answered():
+            return 3
+        case Sampled():
+            return 4

@@ -1,0 +1,1 @@
+"""Stage 4: reading and rule in, decision out. Pure."""

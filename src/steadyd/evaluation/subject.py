@@ -1,0 +1,143 @@
+"""One watched service as the engine sees it: its unit, its readings, its comings and goings. Pure.
+
+Also counts restarts and crashes of units, by cause (contract.md, section 5).
+"""
+
+from dataclasses import dataclass, field, replace
+
+from steadyd.evaluation import updown
+from steadyd.model.fact import Moment, UnitMemory
+from steadyd.model.metric import MetricId, Reading, Readings
+from steadyd.model.rule import UP, CheckParams
+from steadyd.model.service import ServiceState, UnitStatus
+
+UPTIME = MetricId("init", "uptime")
+RESTARTS = MetricId("init", "restarts")
+CRASHES = MetricId("init", "crashes")
+
+CAUSES = ("rule", "init", "oom", "operator", "watchdog", "package", "boot", "unknown")
+
+UnitKey = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Subject:
+    """A service (or the host) with what is known of it now. Times are monotonic seconds.
+
+    acting_since  since when the init has been acting on the unit, None while it rests
+    absent_since  since when the unit is stopped, not found or gone, None while it is there
+    """
+
+    name: str
+    params: CheckParams
+    unit: UnitKey | None = None
+    status: UnitStatus | None = None
+    reason: str = "not looked up yet"
+    readings: Readings = field(default_factory=dict)
+    acting_since: float | None = None
+    absent_since: float | None = None
+    gained: dict[MetricId, float] = field(default_factory=dict)
+
+    def bind(self, unit: UnitKey | None) -> None:
+        """Take note of which unit the name stands for; what was known of another one is void."""
+        self.unit, self.status, self.readings = unit, None, {}
+        self.reason = "its state is not known yet"
+        self.acting_since = self.absent_since = None
+        self.gained.clear()
+
+    def seen(self, status: UnitStatus, now: Moment) -> None:
+        """Take what the init system says."""
+        self.status, self.reason = status, status.reason
+        acting = updown.acts(status)
+        self.acting_since = (self.acting_since or now.mono) if acting else None
+        self._absent(status.stopped, now)
+
+    def lost(self, reason: str, now: Moment, *, absent: bool) -> None:
+        """The unit cannot be seen; `absent` if that is because it is not there."""
+        if self.status is not None:
+            self.status = replace(
+                self.status, state=ServiceState.UNKNOWN, reason=reason, main_pid=0
+            )
+        self.reason = reason
+        self.acting_since = None
+        self._absent(absent, now)
+
+    def reading(self, metric: MetricId, now: Moment, *, ours: bool) -> Reading:
+        """Return what a rule on `metric` is held against."""
+        if metric.family == "init":
+            return self._init(metric, now, ours)
+        found = self.readings.get(metric)
+        if found is not None:
+            return found
+        return Reading(None, "no sample yet" if self.up() else self.reason or "not running")
+
+    def up(self) -> bool:
+        """Tell whether the unit runs."""
+        return self.status is not None and self.status.state in (
+            ServiceState.ACTIVE,
+            ServiceState.RELOADING,
+        )
+
+    def count(self, memory: UnitMemory | None, cycle: float) -> None:
+        """Read the counters of a unit at a tick: what they gained since the one before."""
+        if memory is None:
+            return
+        readings = dict(self.readings)
+        totals = {RESTARTS: float(sum(memory.restarts.values())), CRASHES: float(memory.crashes)}
+        for metric, total in totals.items():
+            if (last := self.gained.get(metric)) is not None:
+                readings[metric] = Reading(total - last, elapsed=cycle)
+        self.gained.update(totals)
+        self.readings = readings
+
+    def _absent(self, absent: bool, now: Moment) -> None:
+        self.absent_since = (self.absent_since or now.mono) if absent else None
+
+    def _init(self, metric: MetricId, now: Moment, ours: bool) -> Reading:
+        if self.status is None:
+            return Reading(None, self.reason)
+        if metric == UP:
+            acting_for = now.mono - self.acting_since if self.acting_since is not None else 0.0
+            return updown.up(self.status, acting_for, self.params.settle, ours)
+        if metric == UPTIME:
+            if not self.up() or not self.status.since:
+                return Reading(None, "not running")
+            return Reading(max(0.0, now.wall - self.status.since))
+        if metric in (RESTARTS, CRASHES):
+            return self.readings.get(metric) or Reading(None, "first reading of a counter")
+        return Reading(None, "not measured in this version")
+
+
+def restart_cause(before: UnitStatus | None, now: UnitStatus, ours: bool) -> str:
+    """Tell who restarted a unit of which another invocation was seen.
+
+    `ours` is whether a restart of ours is under way on it; `before` is None where the restart
+    happened while nobody looked.
+    """
+    if ours:
+        return "rule"
+    if before is None:
+        return "unknown"
+    if now.respawns > before.respawns or before.respawning:
+        results = {"oom-kill": "oom", "watchdog": "watchdog"}
+        return results.get(before.result) or results.get(now.result) or "init"
+    return "operator"
+
+
+def remember(
+    memory: UnitMemory, before: UnitStatus | None, now: UnitStatus, ours: bool
+) -> UnitMemory:
+    """Count what `now` tells against the status `before`; None: the first one since the start.
+
+    A crash is a respawn by the init, or a failure that it did not answer with a respawn.
+    """
+    respawns = max(0, now.respawns - memory.respawns) if now.respawns else 0
+    crashes = memory.crashes + respawns
+    failed = now.state is ServiceState.FAILED
+    if failed and not respawns and before is not None and before.state is not ServiceState.FAILED:
+        crashes += 1
+    restarts = memory.restarts
+    if memory.invocation and now.invocation and now.invocation != memory.invocation:
+        cause = restart_cause(before, now, ours)
+        restarts = {**restarts, cause: restarts.get(cause, 0) + max(1, respawns)}
+    return UnitMemory(now.invocation or memory.invocation, now.respawns, crashes, restarts)

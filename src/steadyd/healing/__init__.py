@@ -1,0 +1,1 @@
+"""Stage 5: may a verb run, how is it run, and did it help."""

@@ -1,0 +1,198 @@
+"""What goes into the engine and what comes out: facts, intents, and one Step for a batch of facts.
+
+Facts of one batch are applied in the order configuration, operator, events, samples
+(design.md, section 3).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from steadyd.model.incident import Action, Incident, Line, Suppression
+from steadyd.model.metric import Readings
+from steadyd.model.notification import Notification
+from steadyd.model.rule import RuleSet
+from steadyd.model.service import UnitStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant on two clocks, both in seconds: CLOCK_MONOTONIC and the wall clock."""
+
+    mono: float
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class RulesChanged:
+    """These rules are in force from now on; `routes` are the names that alerts may go to."""
+
+    rules: RuleSet
+    routes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A service's name stands for this unit."""
+
+    service: str
+    init: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unbound:
+    """No init system knows the service, or none can be asked."""
+
+    service: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSeen:
+    """The init system said this of a unit."""
+
+    status: UnitStatus
+
+
+@dataclass(frozen=True, slots=True)
+class UnitUnknown:
+    """The init system no longer knows the unit, or cannot be asked (then `unit` is "")."""
+
+    init: str
+    unit: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The init system answered a verb. `error` is "" when it was carried out.
+
+    `refused` is set where nothing was done at all (no right, no such verb).
+    """
+
+    action: str
+    error: str = ""
+    refused: Suppression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Readings by service, made together. Only a tick counts as a cycle."""
+
+    readings: Mapping[str, Readings]
+    tick: bool = False
+
+
+Fact = RulesChanged | Bound | Unbound | UnitSeen | UnitUnknown | Answered | Sampled
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A verb that is to be asked of the init system, once the Step is committed."""
+
+    action: Action
+    signal: str = ""
+
+
+class Phase(StrEnum):
+    """Where a rule stands."""
+
+    OK = "ok"
+    PENDING = "pending"
+    FIRING = "firing"
+    RECOVERING = "recovering"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """Where one rule stands; replaced, never changed.
+
+    streak   ticks in a row at which the condition was true, this cycle included
+    base     the streak at the end of the cycle before this one
+    held     seconds for which the condition was observed true
+    last     monotonic time of the last evaluation that was true, None after any other
+    blanks   ticks in a row without a truth
+    good     evaluations in a row that speak for closing
+    settled  the condition was false once since the rule is known: verbs are free
+    """
+
+    phase: Phase = Phase.OK
+    streak: int = 0
+    base: int = 0
+    held: float = 0.0
+    last: float | None = None
+    blanks: int = 0
+    good: int = 0
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How far the ladder of an open incident has got.
+
+    done          texts of the verbs that were run or finally suppressed, in order
+    action        id of the action that waits for its answer or for its healing, "" if none
+    verify_until  monotonic time at which an answered action counts as not healed
+    confirm_at    monotonic time at which a single sample is read again before a verb
+    retry_at      monotonic time at which a deferred verb is asked again
+    deferred      why it was deferred
+    gave_up       people were told that nothing more will be tried
+    new           opened by a rule that was never false: no verbs
+    """
+
+    done: tuple[str, ...] = ()
+    action: str = ""
+    verify_until: float | None = None
+    confirm_at: float | None = None
+    retry_at: float | None = None
+    deferred: Suppression | None = None
+    gave_up: bool = False
+    new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnitMemory:
+    """What must be known of a unit across restarts of the daemon."""
+
+    invocation: str = ""
+    respawns: int = 0
+    crashes: int = 0
+    restarts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Step:
+    """The engine's answer to one batch of facts: what to store, what to tell, what to ask for.
+
+    `states` None and `units` None mean: forget it. Everything is committed in one transaction
+    before anything is done.
+    """
+
+    states: dict[str, RuleState | None] = field(default_factory=dict)
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    courses: dict[str, Course] = field(default_factory=dict)
+    actions: dict[str, Action] = field(default_factory=dict)
+    units: dict[str, UnitMemory | None] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+    notifications: list[Notification] = field(default_factory=list)
+    intents: list[Intent] = field(default_factory=list)
+    suppressed: list[tuple[str, Suppression]] = field(default_factory=list)
+    outcomes: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the store remembers when the daemon starts.
+
+    `same_boot` tells whether monotonic times in it still mean something; `paused` is the
+    monotonic time of the last commit. `recent` are the verbs of the last day, oldest first.
+    """
+
+    states: Mapping[str, RuleState] = field(default_factory=dict)
+    incidents: Mapping[str, Incident] = field(default_factory=dict)
+    courses: Mapping[str, Course] = field(default_factory=dict)
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    units: Mapping[str, UnitMemory] = field(default_factory=dict)
+    recent: tuple[Action, ...] = ()
+    same_boot: bool = True
