@@ -1,0 +1,121 @@
+"""The calls to systemd's manager that the adapter makes, and what their errors mean."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from steadyd.inits.link import Link, LinkLost, Refused
+from steadyd.inits.systemd_status import NAME, ROOT_PATH, Properties
+from steadyd.model.rule import Verb
+from steadyd.ports import InitError, NotPermitted, NotSupported, UnitNotFound, VerbFailed
+
+SERVICE = "org.freedesktop.systemd1"
+MANAGER = f"{SERVICE}.Manager"
+MATCH = f"type='signal',sender='{SERVICE}',path_namespace='{ROOT_PATH}'"
+
+_GRANT = "steadyd grants polkit > /etc/polkit-1/rules.d/50-steadyd.rules"
+_VERB_SECONDS = 25.0  # a verb's call may wait for polkit to start
+_NO_SUCH = frozenset(
+    (
+        f"{SERVICE}.NoSuchUnit",
+        f"{SERVICE}.UnitMasked",
+        f"{SERVICE}.LoadFailed",
+        f"{SERVICE}.BadUnitSetting",
+        "org.freedesktop.DBus.Error.InvalidArgs",
+        "org.freedesktop.DBus.Error.UnknownObject",
+    )
+)
+_NO_RIGHT = frozenset(
+    f"org.freedesktop.DBus.Error.{word}"
+    for word in ("AccessDenied", "AuthFailed", "InteractiveAuthorizationRequired")
+)
+_NO_VERB = frozenset((f"{SERVICE}.JobTypeNotApplicable", f"{SERVICE}.OnlyByDependency"))
+
+
+class Jobs:
+    """The results of jobs, kept from before the call that queues one: none can be missed."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, asyncio.Future[str]] = {}
+        self._askers = 0
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the results of jobs that end inside."""
+        self._askers += 1
+        try:
+            yield
+        finally:
+            self._askers -= 1
+            if not self._askers:
+                self._ends.clear()
+
+    def ended(self, path: str, result: str) -> None:
+        """Take note that the job of an object path was removed (JobRemoved)."""
+        if self._askers and not (end := self._end(path)).done():
+            end.set_result(result)
+
+    def lost(self, why: str) -> None:
+        """Take note that no more results will come over this connection."""
+        for end in self._ends.values():
+            if not end.done():
+                end.set_exception(LinkLost(why))
+
+    async def run(self, link: Link, method: str, unit: str) -> str:
+        """Queue a job and return its result once it ended. Raises Refused, LinkLost."""
+        body = (unit, "replace")
+        (path,) = await link.call(ROOT_PATH, MANAGER, method, "ss", body, _VERB_SECONDS)
+        return await self._end(path)
+
+    def _end(self, path: str) -> asyncio.Future[str]:
+        if path not in self._ends:
+            self._ends[path] = asyncio.get_running_loop().create_future()
+        return self._ends[path]
+
+
+async def properties(link: Link, path: str) -> Properties:
+    """Return the properties of all interfaces of a unit, read in one moment.
+
+    Loads the unit where systemd had it unloaded. Raises Refused, LinkLost.
+    """
+    interface = "org.freedesktop.DBus.Properties"
+    (found,) = await link.call(path, interface, "GetAll", "s", ("",))
+    return {key: variant.value for key, variant in found.items()}
+
+
+async def load(link: Link, unit: str) -> str:
+    """Return the object path of a unit, under its canonical name. Raises Refused, LinkLost."""
+    (path,) = await link.call(ROOT_PATH, MANAGER, "LoadUnit", "s", (unit,))
+    return str(path)
+
+
+async def kill_main(link: Link, unit: str, number: int) -> None:
+    """Send a signal to the main process of a unit. Raises Refused, LinkLost."""
+    body = (unit, "main", number)
+    await link.call(ROOT_PATH, MANAGER, "KillUnit", "ssi", body, _VERB_SECONDS)
+
+
+async def ping(link: Link) -> None:
+    """Have systemd itself answer, not only the bus. Raises LinkLost, Refused."""
+    await link.call(ROOT_PATH, "org.freedesktop.DBus.Peer", "Ping")
+
+
+async def states(link: Link, units: list[str]) -> dict[str, tuple[str, str, int]]:
+    """Return (active state, sub state, job or 0) of units, cheaply. Raises Refused, LinkLost."""
+    (rows,) = await link.call(ROOT_PATH, MANAGER, "ListUnitsByNames", "as", (units,))
+    return {row[0]: (row[3], row[4], row[7]) for row in rows}
+
+
+def is_unknown(refused: Refused) -> bool:
+    """Tell whether an error says that there is no such unit."""
+    return refused.name in _NO_SUCH
+
+
+def refusal(unit: str, verb: Verb, refused: Refused) -> InitError:
+    """Return the error of our own kind for systemd's answer to a verb."""
+    if refused.name in _NO_RIGHT:
+        return NotPermitted(NAME, unit, verb, str(refused), mend=_GRANT)
+    if refused.name in _NO_VERB:
+        return NotSupported(NAME, unit, verb, str(refused))
+    kind = UnitNotFound if is_unknown(refused) else VerbFailed
+    return kind(NAME, unit, verb, str(refused))
