@@ -121,7 +121,7 @@ class Batch:
             if value is None:
                 self._add(f"DELETE FROM {table} WHERE key = ?", key)  # noqa: S608 - our own names
             else:
-                self._add(f"REPLACE INTO {table} VALUES (?, ?)", key, _encode(value))
+                self._add(f"REPLACE INTO {table} VALUES (?, ?)", key, _encode(value))  # noqa: S608
 
     def _add(self, sql: str, *values: object) -> None:
         self.statements.append((sql, values))
@@ -343,9 +343,8 @@ def _unusable(db: sqlite3.Connection, path: Path) -> str:
         db.execute(f"PRAGMA max_page_count = {MAX_PAGES}")
         if version == 0:
             db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
-        elif path.stat().st_size < CHECK_BELOW:
-            if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                return "corrupt"
+        elif path.stat().st_size < CHECK_BELOW and _rotten(db):
+            return "corrupt"
         db.execute("SELECT count(*) FROM meta").fetchone()
     except sqlite3.OperationalError as error:
         if "disk I/O" in str(error) or "no such table" in str(error) or "exists" in str(error):
@@ -354,6 +353,10 @@ def _unusable(db: sqlite3.Connection, path: Path) -> str:
     except sqlite3.DatabaseError:
         return "corrupt"
     return ""
+
+
+def _rotten(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
 
 
 def _move_aside(path: Path, why: str) -> str:

@@ -1,0 +1,213 @@
+"""steadyd.toml: read once, checked, frozen. Format: contract.md, section 2.
+
+Every error names the file, the key and the mend; an unknown key names the nearest known one.
+"""
+
+import difflib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from steadyd.model.rule import Budget
+from steadyd.rulefiles.amounts import duration
+
+DEFAULT_FILE = "/etc/steadyd/steadyd.toml"
+LARGEST_SECRET = 65_536
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; str() is ready to print."""
+
+
+class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[web]`."""
+
+    listen: tuple[str, ...] = ("127.0.0.1:10870",)
+    config_file: str = ""
+    enable_lifecycle: bool = False
+
+
+class Actions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[actions]`; `host_budget` as written."""
+
+    host_budget: str = "10/1h"
+    kill_switch: str = "/etc/steadyd/STOP"
+
+
+class Supervisord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[inits.supervisord]`; an empty `url` leaves the usual places to be looked at."""
+
+    url: str = ""
+
+
+class Inits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[inits]`."""
+
+    supervisord: Supervisord = Supervisord()
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration, with the defaults of the user who runs us.
+
+    `cycle` is a duration as written; `cycle_seconds` is its value. `routes` holds Apprise URLs
+    as written, `targets()` the URLs themselves. `path` is the file it was read from, "" if none.
+    """
+
+    rules: tuple[str, ...] = ("/etc/steadyd/rules.d",)
+    state: str = ""
+    control: str = ""
+    cycle: str = "15s"
+    dry_run: bool = False
+    init: str = "auto"
+    web: Web = Web()
+    routes: Mapping[str, tuple[str, ...]] = {}
+    defaults: Mapping[str, str] = {}
+    actions: Actions = Actions()
+    inits: Inits = Inits()
+    path: str = ""
+
+    @property
+    def cycle_seconds(self) -> float:
+        """Return the cycle in seconds."""
+        return duration(self.cycle)
+
+    @property
+    def host_budget(self) -> Budget:
+        """Return `[actions] host_budget`."""
+        return budget(self.actions.host_budget)
+
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """Return the URLs of every route, with `file:NAME` read. Raises SettingsError."""
+        beside = Path(self.path).parent if self.path else Path.cwd()
+        return {
+            name: tuple(_url(text, name, beside) for text in urls)
+            for name, urls in self.routes.items()
+        }
+
+
+def load(path: str | None) -> Settings:
+    """Read a configuration; None: the one at its default place, if there is one.
+
+    Raises SettingsError.
+    """
+    named = path or DEFAULT_FILE
+    try:
+        data = tomllib.loads(Path(named).read_text("utf-8"))
+    except FileNotFoundError as error:
+        if path is not None:
+            raise SettingsError(f"{named}: there is no such file") from error
+        return _with_places(Settings())
+    except PermissionError as error:
+        if path is not None:
+            raise SettingsError(f"{named}: {error.strerror}") from error
+        return _with_places(Settings())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{named}: {error}") from error
+    _known(data, Settings, named, "", internal=("path",))
+    try:
+        settings = msgspec.convert({**data, "path": named}, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{named}: {_without_root(str(error))}") from error
+    return check(_with_places(settings))
+
+
+def check(settings: Settings) -> Settings:
+    """Return the settings if their values can be meant. Raises SettingsError."""
+    where = settings.path or "steadyd"
+    for what, text, parse in (
+        ("cycle", settings.cycle, duration),
+        ("actions.host_budget", settings.actions.host_budget, budget),
+    ):
+        try:
+            parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{where}: {what}: {error}") from error
+    if not 0.05 <= settings.cycle_seconds <= 86_400:
+        raise SettingsError(f"{where}: cycle: {settings.cycle} is not between 50ms and 24h")
+    return settings
+
+
+def budget(text: str) -> Budget:
+    """Read `3/1h`. Raises ValueError."""
+    count, slash, window = text.partition("/")
+    if not slash or not count.isascii() or not count.isdigit():
+        raise ValueError(f"`{text}` is no budget; write a count, a slash and a duration: 3/1h")
+    seconds = duration(window)
+    if seconds <= 0:
+        raise ValueError(f"`{text}` is no budget; its duration must be above zero")
+    return Budget(int(count), seconds)
+
+
+def user_paths() -> tuple[str, str]:
+    """Return the default state folder and control socket of the user who runs us."""
+    if os.geteuid() == 0 or "STATE_DIRECTORY" in os.environ:
+        return "/var/lib/steadyd", "/run/steadyd/control.sock"
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    state = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return f"{state}/steadyd", f"{runtime}/steadyd/control.sock"
+
+
+def _with_places(settings: Settings) -> Settings:
+    state, control = user_paths()
+    return msgspec.structs.replace(
+        settings, state=settings.state or state, control=settings.control or control
+    )
+
+
+def _known(
+    data: Mapping[str, Any], kind: type, path: str, prefix: str, internal: tuple[str, ...] = ()
+) -> None:
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in internal}
+    for key, value in data.items():
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1)
+            help_ = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}"
+            raise SettingsError(f"{path}: unknown key {prefix}{key}; {help_}")
+        inner = hints[key]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            if not isinstance(value, dict):
+                raise SettingsError(f"{path}: {prefix}{key} must be a table: [{prefix}{key}]")
+            _known(value, inner, path, f"{prefix}{key}.")
+
+
+def _without_root(text: str) -> str:
+    return text.replace("`$.", "`")
+
+
+def _url(text: str, route: str, beside: Path) -> str:
+    """Return a URL as it is to be used; `file:NAME` is looked up among the credentials first."""
+    if not text.startswith("file:") or text.startswith("file://"):
+        return text
+    name = text.removeprefix("file:")
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    places = [Path(credentials) / name] if credentials and "/" not in name else []
+    places.append(beside / name)
+    for place in places:
+        if place.exists():
+            return _secret(place, route)
+    looked = " or ".join(str(place) for place in places)
+    raise SettingsError(f"route {route}: there is no {looked}")
+
+
+def _secret(place: Path, route: str) -> str:
+    try:
+        fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(fd, encoding="utf-8") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise SettingsError(f"route {route}: {place} is no regular file")
+            if status.st_mode & 0o004:
+                raise SettingsError(
+                    f"route {route}: {place} may be read by everybody: chmod o-r {place}"
+                )
+            text = file.read(LARGEST_SECRET).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"route {route}: cannot read {place}: {error}") from error
+    if not text:
+        raise SettingsError(f"route {route}: {place} is empty; write one URL into it")
+    return text
