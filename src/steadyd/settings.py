@@ -126,7 +126,7 @@ def check(settings: Settings) -> Settings:
         try:
             parse(text)
         except ValueError as error:
-            raise SettingsError(f"{where}: {what}: {error}") from error
+            raise SettingsError(f"{where}: {what}: `{text}` {error}") from error
     if not 0.05 <= settings.cycle_seconds <= 86_400:
         raise SettingsError(f"{where}: cycle: {settings.cycle} is not between 50ms and 24h")
     return settings
@@ -136,10 +136,10 @@ def budget(text: str) -> Budget:
     """Read `3/1h`. Raises ValueError."""
     count, slash, window = text.partition("/")
     if not slash or not count.isascii() or not count.isdigit():
-        raise ValueError(f"`{text}` is no budget; write a count, a slash and a duration: 3/1h")
+        raise ValueError("is no budget; write a count, a slash and a duration: 3/1h")
     seconds = duration(window)
     if seconds <= 0:
-        raise ValueError(f"`{text}` is no budget; its duration must be above zero")
+        raise ValueError("is no budget; its duration must be above zero")
     return Budget(int(count), seconds)
 
 
