@@ -90,6 +90,7 @@ class Engine:
         self._held: set[str] = set()
         self._second: dict[str, float] = {}
         self._now, self._out = now, Step()
+        self.evaluations = self.unknowns = 0
 
     def step(self, facts: Sequence[Fact], now: Moment, *, kill_switch: bool = False) -> Step:
         """Apply a batch of facts and whatever is due at `now`."""
@@ -128,6 +129,10 @@ class Engine:
     def incident_of(self, rule_key: str) -> Incident | None:
         """Return the open incident of a rule."""
         return self.incidents.get(self._open.get(rule_key, ""))
+
+    def rules_of(self, service: str) -> list[Rule]:
+        """Return the rules of a service in the order of the files."""
+        return self._by_service.get(service, [])
 
     # -- facts
 

@@ -20,7 +20,7 @@ GUARD = 5.0  # seconds between two looks at the wall clock
 TOLERANCE = 0.5  # seconds of drift that are no step
 
 
-class Every(BaseTrigger):  # type: ignore[misc] - apscheduler has no types
+class Every(BaseTrigger):  # type: ignore[misc]
     """Next run = now + what is left of the interval by the monotonic clock."""
 
     __slots__ = ("interval", "start")

@@ -26,7 +26,6 @@ class Watched:
     metric: MetricId
     comparison: Comparison | None
     phase: str
-    disabled_verbs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,7 @@ class Counters:
     """Monotonic counts since the state folder was made (or since start where noted)."""
 
     evaluations: Mapping[str, int] = field(default_factory=dict)  # by group, since start
+    # evaluations that found no value to compare, by group
     evaluation_failures: Mapping[str, int] = field(default_factory=dict)
     evaluation_seconds: Mapping[str, Histogram] = field(default_factory=dict)
     last_evaluation_at: Mapping[str, float] = field(default_factory=dict)

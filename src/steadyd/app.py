@@ -1,0 +1,412 @@
+"""The only wiring: the tasks of the daemon in the order of the flow.
+
+    rule files ─▶ init systems ─▶ tick ─▶ engine ─▶ store ─▶ remedies ─▶ post office
+
+One loop, one queue, one consumer. A task that ends by a bug ends the process; the init system
+starts it again, and the store brings everything back.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from steadyd.delivery.dispatch import Dispatch
+from steadyd.delivery.outbox import Outbox
+from steadyd.delivery.post import PostOffice
+from steadyd.delivery.redact import shown
+from steadyd.delivery.render import folded, render
+from steadyd.delivery.routes import Routes
+from steadyd.engine import Engine, Options
+from steadyd.healing.ladder import make_id
+from steadyd.healing.remedies import carry_out
+from steadyd.model.fact import Answered, Fact, Intent, Moment, RulesChanged, Sampled, Step
+from steadyd.model.incident import Action, Incident, LineKind
+from steadyd.model.metric import Dimension, Subject
+from steadyd.model.notification import (
+    DEFAULT_ROUTE,
+    Notification,
+    Occasion,
+    Parcel,
+    Receipt,
+)
+from steadyd.model.rule import HOST, metric_of
+from steadyd.model.snapshot import Chapter, OutboxView, Snapshot, Why
+from steadyd.ports import InitSystem, ReloadReport, Sampler, SampleTarget, TestReport
+from steadyd.probes.catalogue import CATALOGUE, metric_id
+from steadyd.probes.observer import Observer, Wanted
+from steadyd.rulefiles.folder import RuleFiles
+from steadyd.rulefiles.watch import RuleWatch
+from steadyd.schedule import Ticker
+from steadyd.settings import Settings, SettingsError, load
+from steadyd.store import Batch, Store
+from steadyd.view import RECENT, Surroundings, Tally, snapshot
+from steadyd.watch import Watch
+
+log = logging.getLogger(__name__)
+
+FRESH = 1.0  # seconds for which a sample serves several scrapes
+MOST_FACTS = 20_000  # queued facts; beyond, everything is listed anew
+HOUSEKEEPING = 3600.0
+STORY = 50  # incidents in one `why`
+
+
+class App:
+    """The running daemon; what the web and the control socket may ask of it is ports.Daemon."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        inits: Sequence[InitSystem],
+        sampler: Sampler,
+        on_cycle: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Bring everything back from the store. `on_cycle` is called after each completed tick.
+
+        Raises SettingsError.
+        """
+        self.settings, self.store, self.hostname = settings, store, socket.gethostname()
+        self.started_at, self.ready = time.time(), asyncio.Event()
+        self.routes = Routes(settings.targets(), store.key)
+        options = Options(
+            self.hostname,
+            settings.cycle_seconds,
+            settings.dry_run,
+            settings.host_budget,
+            frozenset(metric.id for metric in CATALOGUE.metrics if metric.per_process),
+        )
+        self.engine = Engine(options, store.memory(), _now())
+        self.observer, self.watch = Observer(sampler), Watch(inits, self.tell)
+        self.files = RuleFiles(settings.rules, CATALOGUE, store, settings.defaults)
+        self.dispatch, self.outbox = Dispatch(), Outbox(store.parcels())
+        self.post = PostOffice(
+            self.outbox,
+            self.dispatch.send,
+            self._save,
+            lambda parcel: self.routes.url_of(parcel),
+            self.hostname,
+        )
+        self._tally, self._ticker, self._on_cycle = Tally(), Ticker(), on_cycle
+        self._facts: deque[Fact] = deque()
+        self._wake = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._tick_started = 0.0
+        self._recent: deque[Action] = deque(maxlen=RECENT)
+        self._config_ok, self._config_error, self._config_loaded_at = True, "", 0.0
+        self._disabled = 0
+        self._tasks: asyncio.TaskGroup | None = None
+
+    # -- the flow
+
+    async def run(self, *others: Coroutine[Any, Any, None]) -> None:
+        """Run, with `others` beside, until cancelled. Raises what a task raised: that is a bug."""
+        self._recent.extend(await self.store.actions(RECENT))
+        await self.reload()
+        self._ticker.every(self.settings.cycle_seconds, self._tick)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._tasks = group
+                rules = RuleWatch(self.settings.rules)
+                for task in (
+                    rules.run(lambda: self._begin(self.reload())),
+                    self.watch.run(),
+                    self._ticker.run(),
+                    self._decide(),
+                    self.post.run(),
+                    self._keep_house(),
+                    *others,
+                ):
+                    group.create_task(task)
+                await self._first_look()
+                self.ready.set()
+        finally:
+            await self.dispatch.close()
+
+    def tell(self, fact: Fact) -> None:
+        """Queue a fact."""
+        if len(self._facts) >= MOST_FACTS:
+            self._facts.clear()
+            self._tally.overflows += 1
+            self.watch.look_again()
+        self._facts.append(fact)
+        self._wake.set()
+
+    async def _first_look(self) -> None:
+        try:
+            async with asyncio.timeout(2.0):
+                await self.watch.settled()
+        except TimeoutError:
+            log.warning("the init systems have not answered yet; going on without them")
+
+    async def _decide(self) -> None:
+        """Be the one consumer of facts."""
+        while True:
+            await self._rest()
+            self._wake.clear()
+            facts = list(self._facts)
+            self._facts.clear()
+            stale = self.engine.stale(time.monotonic())
+            if stale and not any(isinstance(f, Sampled) and f.tick for f in facts):
+                facts.append(Sampled(await self.observer.look(self._wanted(stale))))
+            await self._step(facts)
+
+    async def _rest(self) -> None:
+        at = self.engine.wake_at()
+        try:
+            async with asyncio.timeout(None if at is None else max(0.0, at - time.monotonic())):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _step(self, facts: Sequence[Fact]) -> None:
+        started = time.perf_counter()
+        step = self.engine.step(facts, _now(), kill_switch=self._kill_switch())
+        batch = Batch()
+        batch.step(step)
+        batch.parcels(self._post(step.notifications))
+        await self.store.write(batch)
+        self.post.nudge()
+        self._account(step)
+        for intent in step.intents:
+            self._begin(self._act(intent))
+        if any(isinstance(fact, Sampled) and fact.tick for fact in facts):
+            self._tally.evaluation_seconds.observe(time.perf_counter() - started)
+            self._tally.last_evaluation_at = time.time()
+            self._on_cycle()
+
+    def _kill_switch(self) -> bool:
+        return os.path.exists(self.settings.actions.kill_switch)
+
+    async def _act(self, intent: Intent) -> None:
+        init = self.watch.inits.get(intent.action.init)
+        if init is None:
+            self.tell(Answered(intent.action.id, f"{intent.action.init} is gone from this host"))
+            return
+        started = time.monotonic()
+        for fact in await carry_out(intent, init):
+            self.tell(fact)
+        self._tally.took(intent.action.verb, time.monotonic() - started)
+
+    async def _tick(self) -> None:
+        if self.watch.missing:
+            self.watch.look_again()
+        readings = await self.observer.tick(self._wanted(self.engine.subjects))
+        self.tell(Sampled(readings, tick=True))
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING)
+            await self.store.retain()
+
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
+        if self._tasks is None:
+            raise RuntimeError("the daemon does not run")
+        self._tasks.create_task(work)
+
+    def _wanted(self, names: Iterable[str]) -> list[Wanted]:
+        wanted = []
+        for name in names:
+            subject = self.engine.subjects.get(name)
+            if subject is None:
+                continue
+            metrics = frozenset(metric_of(r.condition) for r in self.engine.rules_of(name))
+            status, target = subject.status, None
+            if (
+                status is not None
+                and subject.unit is not None
+                and (status.main_pid or status.cgroup)
+            ):
+                target = SampleTarget(" ".join(subject.unit), status.cgroup, status.main_pid)
+            wanted.append(Wanted(name, metrics, target, host=name == HOST))
+        return wanted
+
+    # -- telling people
+
+    def _post(self, notifications: Iterable[Notification]) -> list[Parcel]:
+        """Put notifications into the outbox; return what is to be stored of it."""
+        changed: list[Parcel] = []
+        for notification in notifications:
+            message = render(notification, self.hostname, _dimension_of)
+            targets = self.routes.to(notification.route)
+            if not targets:
+                log.warning("%s (no route: told here only)", message.title)
+            for target in targets:
+                incident = notification.incident.id if notification.incident else ""
+                id_ = make_id(incident or str(notification.at), notification.occasion, target.id)
+                parcel = Parcel(
+                    id_,
+                    target.id,
+                    target.route,
+                    target.scheme,
+                    incident,
+                    notification.occasion,
+                    message,
+                    notification.at,
+                    notification.at,
+                )
+                changed += self.outbox.post(
+                    parcel, folded(notification, self.hostname, _dimension_of)
+                )
+        return changed
+
+    async def _save(self, parcels: Sequence[Parcel]) -> None:
+        batch = Batch()
+        batch.parcels(parcels)
+        await self.store.write(batch)
+
+    def _account(self, step: Step) -> None:
+        """Count and log what was decided."""
+        for intent in step.intents:
+            self._tally.acted(intent.action)
+        for service, reason in step.suppressed:
+            self._tally.suppress(service, reason)
+        for service, verb, outcome in step.outcomes:
+            self._tally.outcome(service, verb, outcome)
+        kept = {action.id for action in step.actions.values()}
+        self._recent = deque(
+            [*step.actions.values(), *(a for a in self._recent if a.id not in kept)], RECENT
+        )
+        services = {**self.engine.incidents, **step.incidents}
+        for line in step.lines:
+            if line.kind is not LineKind.NOTIFICATION:
+                incident = services.get(line.incident)
+                service = incident.service if incident else "?"
+                log.info("%s: %s: %s", service, line.kind, line.text)
+
+    # -- ports.Daemon
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest state."""
+        now, oldest = time.time(), self.outbox.oldest()
+        outbox = OutboxView(
+            len(self.outbox),
+            self.outbox.sending,
+            self.outbox.dead,
+            max(0.0, now - oldest) if oldest is not None else 0.0,
+        )
+        trouble = (self.store.trouble, self.store.moved_aside, self._config_error)
+        return snapshot(
+            self.engine,
+            Surroundings(
+                now,
+                self.started_at,
+                self.ready.is_set(),
+                self.settings.cycle_seconds,
+                self.watch.views,
+                self.observer.newest,
+                self.files.views,
+                self._config_ok,
+                self._config_loaded_at,
+                self._disabled,
+                outbox,
+                tuple(self._recent),
+                self._tally,
+                self._ticker.missed_runs,
+                self._ticker.clock_steps,
+                self.post.sent,
+                self.post.failed,
+                self.routes.schemes,
+                tuple(text for text in trouble if text),
+            ),
+        )
+
+    async def fresh(self) -> Snapshot:
+        """Return the state with a sample that is at most one second old."""
+        await self.observer.refresh(self._wanted(self.engine.subjects), FRESH)
+        return self.snapshot()
+
+    async def incidents(self, limit: int) -> Sequence[tuple[Incident, Sequence[Action]]]:
+        """Return incidents with their actions, newest first."""
+        return await self.store.incidents(limit)
+
+    async def actions(self, limit: int) -> Sequence[Action]:
+        """Return actions, newest first."""
+        return await self.store.actions(limit)
+
+    async def why(self, name: str) -> Why | None:
+        """Return the story of a service, or None if nobody watches it."""
+        now = self.snapshot()
+        views = [*now.services, *([now.host] if now.host else [])]
+        service = next((view for view in views if view.name == name), None)
+        if service is None:
+            return None
+        chapters = [
+            Chapter(incident, tuple(actions), tuple(await self.store.lines(incident.id)))
+            for incident, actions in await self.store.incidents(STORY, name)
+        ]
+        return Why(service, tuple(chapters))
+
+    async def reload(self) -> ReloadReport:
+        """Read all rule files, and the routes of the configuration, again, now."""
+        async with self._reloading:
+            self._reload_routes()
+            names = self.routes.names
+            world = await asyncio.to_thread(self.files.read, names)
+            errors = (*world.errors, *([self._config_error] if self._config_error else []))
+            await self._tell_configuration(errors)
+            self._disabled = world.rules.disabled
+            self.watch.services(
+                {c.service: c.params for c in reversed(world.rules.checks) if c.service != HOST}
+            )
+            self.tell(RulesChanged(world.rules, names))
+            return ReloadReport(
+                not errors, len(world.rules.rules), world.rules.disabled, tuple(errors)
+            )
+
+    async def test_alert(self, route: str) -> Sequence[TestReport]:
+        """Send a test message through each target of a route. Raises KeyError: no such route."""
+        targets = self.routes.targets[route or DEFAULT_ROUTE]
+        text = f"test of route {route or DEFAULT_ROUTE}\nIf you read this, the route works."
+        notification = Notification(Occasion.TEST, route, time.time(), text=text)
+        message = render(notification, self.hostname, _dimension_of)
+        urls = [self.routes.url(target) for target in targets]
+        answers = await asyncio.gather(*(self.dispatch.send(url, message) for url in urls))
+        return [
+            TestReport(target.route, shown(url), receipt is Receipt.DELIVERED, why)
+            for target, url, (receipt, why) in zip(targets, urls, answers, strict=True)
+        ]
+
+    def _reload_routes(self) -> None:
+        """Take the routes as they are configured now; a bad configuration changes nothing."""
+        self._config_error = ""
+        try:
+            settings = load(self.settings.path) if self.settings.path else self.settings
+            self.routes = Routes(settings.targets(), self.store.key)
+        except SettingsError as error:
+            self._config_error = str(error)
+
+    async def _tell_configuration(self, errors: tuple[str, ...]) -> None:
+        """Tell the default route once when the files become bad, and once when good again."""
+        was_ok, self._config_ok = self._config_ok, not errors
+        if not errors:
+            self._config_loaded_at = time.time()
+        for error in errors:
+            log.error("%s", error)
+        if was_ok == self._config_ok:
+            return
+        title = "rule files are good again" if not errors else "a rule file or a route is wrong"
+        body = "\n".join(errors) or "All files are in force."
+        if errors:
+            body += "\nWhat was good before stays in force."
+        notification = Notification(
+            Occasion.CONFIGURATION, DEFAULT_ROUTE, time.time(), text=f"{title}\n{body}"
+        )
+        await self._save(self._post([notification]))
+        self.post.nudge()
+
+
+def _now() -> Moment:
+    return Moment(time.monotonic(), time.time())
+
+
+def _dimension_of(topic: str) -> Dimension | None:
+    for subject in Subject:
+        metric = CATALOGUE.lookup(subject, metric_id(topic))
+        if metric is not None:
+            return metric.dimension
+    return None

@@ -1,0 +1,103 @@
+"""When what is sampled: at each tick for all, in between for whom it is asked, for scrapes apart.
+
+Rules read tick samples and those made for an event; a sample taken for a scrape is only shown.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from steadyd.model.metric import MetricId, Readings, Sample
+from steadyd.ports import Sampler, SampleTarget
+from steadyd.probes.rates import host_readings, service_readings
+
+SLICE = 50  # services sampled before the loop gets its turn: about 5 ms
+HOST_DEADLINE = 5.0  # seconds; a mount that hangs must not hold the tick back
+DISK = "disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One service (or the host: `host`) and the metrics that its rules name.
+
+    `target` is None where nothing runs.
+    """
+
+    name: str
+    metrics: frozenset[MetricId]
+    target: SampleTarget | None = None
+    host: bool = False
+
+
+class Observer:
+    """The samples of the last tick, and the newest ones."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.newest: Mapping[str, Sample] = {}
+        self._newest_at = 0.0
+        self._ticked: Mapping[str, Sample] = {}
+        self._sampler = sampler
+        self._one = asyncio.Lock()
+        self._host: asyncio.Future[Sample] | None = None
+
+    async def tick(self, wanted: Sequence[Wanted]) -> dict[str, Readings]:
+        """Sample all; return the readings by name against the tick before."""
+        samples = await self._sample(wanted)
+        readings = self._readings(wanted, samples)
+        self._ticked = self.newest = samples
+        self._newest_at = time.monotonic()
+        return readings
+
+    async def look(self, wanted: Sequence[Wanted]) -> dict[str, Readings]:
+        """Sample some now; return their readings against the last tick."""
+        return self._readings(wanted, await self._sample(wanted))
+
+    async def refresh(self, wanted: Sequence[Wanted], oldest: float) -> None:
+        """Make the newest samples at most `oldest` seconds old, with one walk for all who ask."""
+        if time.monotonic() - self._newest_at < oldest:
+            return
+        async with self._one:
+            if time.monotonic() - self._newest_at < oldest:
+                return
+            self.newest = await self._sample(wanted)
+            self._newest_at = time.monotonic()
+
+    def _readings(
+        self, wanted: Sequence[Wanted], samples: Mapping[str, Sample]
+    ) -> dict[str, Readings]:
+        return {
+            w.name: (host_readings if w.host else service_readings)(
+                w.metrics, self._ticked.get(w.name), samples.get(w.name)
+            )
+            for w in wanted
+        }
+
+    async def _sample(self, wanted: Sequence[Wanted]) -> dict[str, Sample]:
+        samples: dict[str, Sample] = {}
+        targets = [w.target for w in wanted if w.target is not None]
+        grouped = [t for t in targets if t.cgroup]
+        slices = [grouped[i : i + SLICE] for i in range(0, len(grouped), SLICE)]
+        slices.append([t for t in targets if not t.cgroup])  # these share one pass over /proc
+        found: dict[str, Sample] = {}
+        for some in slices:
+            if some:
+                found.update(self._sampler.sample(some))
+                await asyncio.sleep(0)
+        for w in wanted:
+            if w.target is not None and w.target.unit in found:
+                samples[w.name] = found[w.target.unit]
+            elif w.host and (sample := await self._host_sample(w)) is not None:
+                samples[w.name] = sample
+        return samples
+
+    async def _host_sample(self, wanted: Wanted) -> Sample | None:
+        """Sample the host in a thread; while one hangs in a mount, no other is started."""
+        mounts = sorted(m.name for m in wanted.metrics if m.family == DISK)
+        if self._host is None or self._host.done():
+            loop = asyncio.get_running_loop()
+            self._host = loop.run_in_executor(None, self._sampler.host, mounts)
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._host), HOST_DEADLINE)
+        except TimeoutError:
+            return None

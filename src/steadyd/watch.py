@@ -1,0 +1,146 @@
+"""Which unit a service's name stands for, and what the init systems say of it, as facts.
+
+Asks every init system of the host for every service (contract.md, section 1): the one that runs
+as PID 1 wins, then the one that has the unit running. An error in one never ends the search in
+the others.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+
+from steadyd.model.fact import Bound, Fact, Unbound, UnitSeen, UnitUnknown
+from steadyd.model.rule import CheckParams
+from steadyd.model.service import ServiceState, UnitStatus
+from steadyd.model.snapshot import InitView
+from steadyd.ports import (
+    InitError,
+    InitLost,
+    InitReached,
+    InitReport,
+    InitSystem,
+    InitUnreachable,
+    UnitGone,
+    UnitNotFound,
+)
+
+AT_ONCE = 16  # look-ups under way at the same time
+
+
+class Watch:
+    """The init systems of this host, first the one that runs as PID 1."""
+
+    def __init__(self, inits: Sequence[InitSystem], tell: Callable[[Fact], None]) -> None:
+        """`tell` takes each fact as it arrives."""
+        self.inits = {init.name: init for init in inits}
+        self._tell = tell
+        self._views = {name: InitView(name, False, "not reached yet") for name in self.inits}
+        self._services: dict[str, CheckParams] = {}
+        self._units: dict[str, tuple[str, str]] = {}
+        self._reasons: dict[str, str] = {}
+        self._look = asyncio.Event()
+        self._looked = asyncio.Event()
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    @property
+    def views(self) -> tuple[InitView, ...]:
+        """Return which init systems can be reached."""
+        return tuple(self._views.values())
+
+    @property
+    def missing(self) -> bool:
+        """Tell whether some service has no unit yet."""
+        return len(self._units) < len(self._services)
+
+    def services(self, services: Mapping[str, CheckParams]) -> None:
+        """Replace the watched services; all names are looked up again soon."""
+        self._services = dict(services)
+        self._units = {name: unit for name, unit in self._units.items() if name in services}
+        self._reasons = {name: why for name, why in self._reasons.items() if name in services}
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look all names up again soon."""
+        self._looked.clear()
+        self._look.set()
+
+    async def settled(self) -> None:
+        """Wait until every name was looked up."""
+        await self._looked.wait()
+
+    async def run(self) -> None:
+        """Follow all init systems until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for init in self.inits.values():
+                group.create_task(init.run(self._report), name=f"follow {init.name}")
+            group.create_task(self._look_up_all(), name="look names up")
+
+    def _report(self, report: InitReport) -> None:
+        match report:
+            case InitReached():
+                self._views[report.init] = InitView(report.init, True)
+                self.look_again()
+            case InitLost():
+                self._views[report.init] = InitView(report.init, False, report.reason)
+                self._tell(UnitUnknown(report.init, "", report.reason))
+            case UnitGone():
+                self._tell(UnitUnknown(report.init, report.unit, report.reason))
+            case UnitStatus():
+                self._tell(UnitSeen(report))
+
+    async def _look_up_all(self) -> None:
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            async with asyncio.TaskGroup() as group:
+                for name, params in list(self._services.items()):
+                    group.create_task(self._look_up(name, params))
+            for init in self.inits.values():
+                units = {unit for owner, unit in self._units.values() if owner == init.name}
+                with contextlib.suppress(InitUnreachable):  # it reports itself lost
+                    await init.watch(units)
+            if not self._look.is_set():
+                self._looked.set()
+
+    async def _look_up(self, name: str, params: CheckParams) -> None:
+        async with self._gate:
+            found, reasons, lost = await self._candidates(name, params)
+        if name not in self._services:
+            return
+        if not found:
+            self._not_found(name, "; ".join(reasons) or "no init system was found", lost)
+            return
+        first = next(iter(self.inits), "")
+        best = min(found, key=lambda s: (s.init != first, s.state is not ServiceState.ACTIVE))
+        unit = (best.init, best.unit)
+        if self._units.get(name) != unit:
+            self._units[name] = unit
+            self._reasons.pop(name, None)
+            self._tell(Bound(name, *unit))
+            self._tell(UnitSeen(best))
+
+    async def _candidates(
+        self, name: str, params: CheckParams
+    ) -> tuple[list[UnitStatus], list[str], set[str]]:
+        found, reasons, lost = [], [], set()
+        inits = [i for i in self.inits.values() if params.init in ("", i.name)]
+        if params.init and not inits:
+            reasons.append(f"init {params.init} was not found on this host")
+        for init in inits:
+            try:
+                found.append(await init.find(params.unit or name))
+            except UnitNotFound as error:
+                reasons.append(f"{init.name}: {error.why}")
+            except InitError as error:
+                reasons.append(f"{init.name}: {error.why}")
+                lost.add(init.name)
+        return found, reasons, lost
+
+    def _not_found(self, name: str, reason: str, lost: set[str]) -> None:
+        bound = self._units.get(name)
+        if bound is not None and bound[0] in lost:
+            return  # its init cannot be asked now: that is not the same as not knowing it
+        self._units.pop(name, None)
+        if self._reasons.get(name) != reason:
+            self._reasons[name] = reason
+            self._tell(Unbound(name, reason))
