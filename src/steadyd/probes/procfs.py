@@ -2,7 +2,8 @@
 
 The names in a service's `Sample.raw`:
 
-rss, total_rss              bytes: main process, all (shared pages count in each)
+rss, total_rss              bytes: main process, all (shared pages count in each); from stat,
+                            where the kernel may be late by some dozen pages per CPU
 user_seconds, system_seconds              CPU time of the main process
 total_user_seconds, total_system_seconds  of the unit, with ended children
 processes, threads, zombies               zombies are not among the processes
