@@ -31,7 +31,7 @@ from steadyd.model.fact import (
     UnitSeen,
     UnitUnknown,
 )
-from steadyd.model.incident import CloseReason, Incident, Line, LineKind
+from steadyd.model.incident import Action, CloseReason, Incident, Line, LineKind
 from steadyd.model.metric import MetricId, Reading
 from steadyd.model.notification import DEFAULT_ROUTE, Notification, Occasion
 from steadyd.model.rule import (
@@ -223,7 +223,7 @@ class Engine:
             self.units[key] = self._out.units[" ".join(key)] = told
         self._statuses[key] = status
         again = bool(memory.invocation) and told.invocation != memory.invocation
-        self.ladder.judge(status, self._params())
+        self._ended(self.ladder.judge(status, self._params()))
         for subject in self._by_unit.get(key, ()):
             subject.seen(status, self._now)
             if again:
@@ -241,12 +241,16 @@ class Engine:
         action = self.ladder.answered(fact, self._params())
         if action is None:
             return
-        incident = self.incidents.get(action.incident)
-        rule = self.rules.get(incident.rule_key) if incident else None
-        if fact.error and incident and rule and self.ladder.spent(incident, rule):
-            self._give_up(incident, (f"{action.verb} failed: {fact.error}",))
+        self._ended(action)
         for subject in self._by_unit.get((action.init, action.unit), ()):
             self._events(subject)
+
+    def _ended(self, action: Action | None) -> None:
+        """Say so if an action ended without healing, and it was the last one of its ladder."""
+        incident = self.incidents.get(action.incident) if action and action.outcome else None
+        rule = self.rules.get(incident.rule_key) if incident else None
+        if incident and rule and self.ladder.spent(incident, rule):
+            self._give_up(incident, ())
 
     def _sampled(self, fact: Sampled) -> None:
         for name, subject in self.subjects.items():

@@ -16,6 +16,8 @@ def redact(text: str, url: str) -> str:
     parts = set(_PARTS.split(path)) | (set(_PARTS.split(user)) if at else set())
     if scheme not in _HOST_FIRST:
         parts |= set(_PARTS.split(host))
+    else:
+        parts = {part for part in parts if part not in host}
     parts |= {unquote(part) for part in parts}
     text = text.replace(url, f"{scheme}://{MASK}")
     for part in sorted(parts, key=len, reverse=True):

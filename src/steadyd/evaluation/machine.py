@@ -90,7 +90,8 @@ def _quiet(
     rule: Rule, state: RuleState, reading: Reading, at: float, true: bool, tick: bool, cycle: float
 ) -> tuple[RuleState, tuple[Decision, ...]]:
     if not true:
-        return (state if state == _CALM else RuleState(settled=True)), ()
+        calm = RuleState(base=0 if tick else state.base, settled=True)
+        return (state if state == calm else calm), ()
     held = state.held
     if state.last is not None:
         held = held + at - state.last if at - state.last <= GAP * cycle else 0.0
@@ -108,6 +109,3 @@ def _met(rule: Rule, state: RuleState, tick: bool) -> bool:
     if hold.cycles in (None, 1):
         return True
     return tick and 0 < (hold.cycles or 0) <= state.streak
-
-
-_CALM = RuleState(settled=True)

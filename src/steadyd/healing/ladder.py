@@ -152,11 +152,14 @@ class Ladder:
         del self.actions[action.id]
         return self._outcome(action, Outcome.HEALED, "the condition was false before the answer")
 
-    def judge(self, status: UnitStatus, params: Mapping[str, CheckParams]) -> None:
-        """Tell from a unit's first status what became of a verb asked just before we ended."""
+    def judge(self, status: UnitStatus, params: Mapping[str, CheckParams]) -> Action | None:
+        """Tell from a unit's first status what became of a verb asked just before we ended.
+
+        Return the action, None if there was none.
+        """
         key = self._unjudged.pop((status.init, status.unit), None)
         if key is None:
-            return
+            return None
         action = self._put_action(replace(self.actions[key], finished_at=self._now.wall))
         carried_out = (
             action.verb is Verb.RESTART
@@ -164,10 +167,11 @@ class Ladder:
             and status.invocation != action.invocation
         )
         if carried_out and action.incident in self.courses:
-            self._verify(action, params.get(action.incident, CheckParams()))
-            return
-        self._outcome(action, Outcome.UNKNOWN, "steadyd ended before the init system answered")
+            return self._verify(action, params.get(action.incident, CheckParams()))
+        why = "steadyd ended before the init system answered"
+        action = self._outcome(action, Outcome.UNKNOWN, why)
         self._release(action)
+        return action
 
     # -- inside
 
