@@ -113,7 +113,7 @@ class App:
                 self._tasks = group
                 rules = RuleWatch(self.settings.rules)
                 for task in (
-                    rules.run(lambda: self._begin(self.reload())),
+                    rules.run(lambda: self.begin(self.reload())),
                     self.watch.run(),
                     self._ticker.run(),
                     self._decide(),
@@ -173,7 +173,7 @@ class App:
         self.post.nudge()
         self._account(step)
         for intent in step.intents:
-            self._begin(self._act(intent))
+            self.begin(self._act(intent))
         if any(isinstance(fact, Sampled) and fact.tick for fact in facts):
             self._tally.evaluation_seconds.observe(time.perf_counter() - started)
             self._tally.last_evaluation_at = time.time()
@@ -203,7 +203,8 @@ class App:
             await asyncio.sleep(HOUSEKEEPING)
             await self.store.retain()
 
-    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
+    def begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do something beside, as a task of the daemon."""
         if self._tasks is None:
             raise RuntimeError("the daemon does not run")
         self._tasks.create_task(work)

@@ -1,0 +1,193 @@
+"""steadyd run: the daemon."""
+
+import argparse
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from steadyd import log
+from steadyd.app import App
+from steadyd.exposition import notify
+from steadyd.exposition.web import Web, WebError
+from steadyd.inits import detect
+from steadyd.ports import InitSystem
+from steadyd.probes.procfs import ProcSampler
+from steadyd.settings import Settings, SettingsError, check, load
+from steadyd.store import Store, StoreError
+
+logger = logging.getLogger("steadyd")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `run`."""
+    parser.add_argument("--config", metavar="FILE", help="configuration (steadyd.toml)")
+    parser.add_argument("--rules", metavar="DIR", action="append", help="folder of rule files")
+    parser.add_argument("--state", metavar="DIR", help="folder for state.db")
+    parser.add_argument("--route", metavar="NAME=URL", action="append", default=[])
+    parser.add_argument("--cycle", metavar="DURATION", help="time between two ticks (15s)")
+    parser.add_argument("--init", metavar="NAME", help="auto, or the only init system to ask")
+    parser.add_argument("--dry-run", action="store_true", help="run no verb, only tell")
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen",
+        metavar="ADDR",
+        action="append",
+        help="HOST:PORT, :PORT or [::1]:PORT; may be repeated (127.0.0.1:10870)",
+    )
+    parser.add_argument("--web.config.file", dest="web_config", metavar="FILE")
+    parser.add_argument("--web.enable-lifecycle", dest="lifecycle", action="store_true")
+    parser.add_argument("--control", metavar="SOCKET", help="control socket")
+    parser.add_argument("--ready", choices=("notify", "sigstop", "none"), default="notify")
+    parser.add_argument("--log.level", dest="log_level", choices=log.LEVELS, default="info")
+    parser.add_argument(
+        "--log.format", dest="log_format", choices=("logfmt", "json"), default="logfmt"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until TERM or INT. Return 0 then, 1 if it cannot start, 2 for a wrong configuration."""
+    log.setup(args.log_level, args.log_format)
+    try:
+        settings = settings_of(args)
+        return asyncio.run(_main(args, settings))
+    except SettingsError as error:
+        print(f"steadyd: {error}", file=sys.stderr)
+        return 2
+    except (StoreError, WebError) as error:
+        print(f"steadyd: {error}", file=sys.stderr)
+        return 1
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Return the configuration with the command line over it. Raises SettingsError."""
+    settings = load(args.config)
+    routes = dict(settings.routes)
+    for name, urls in _routes(args.route).items():
+        routes[name] = tuple(urls)
+    web = settings.web
+    web = msgspec.structs.replace(
+        web,
+        listen=tuple(args.listen) if args.listen else web.listen,
+        config_file=args.web_config or web.config_file,
+        enable_lifecycle=args.lifecycle or web.enable_lifecycle,
+    )
+    return check(
+        msgspec.structs.replace(
+            settings,
+            rules=tuple(args.rules) if args.rules else settings.rules,
+            state=args.state or settings.state,
+            control=args.control or settings.control,
+            cycle=args.cycle or settings.cycle,
+            init=args.init or settings.init,
+            dry_run=args.dry_run or settings.dry_run,
+            web=web,
+            routes=routes,
+        )
+    )
+
+
+def inits_of(settings: Settings) -> Sequence[InitSystem]:
+    """Return the init systems that run on this host and may be asked. Raises SettingsError."""
+    found = detect(supervisord=settings.inits.supervisord.url)
+    if settings.init == "auto":
+        return found
+    chosen = [init for init in found if init.name == settings.init]
+    if not chosen:
+        names = ", ".join(init.name for init in found) or "none"
+        raise SettingsError(f"init {settings.init} does not run here (found: {names})")
+    return chosen
+
+
+def _routes(texts: Sequence[str]) -> dict[str, list[str]]:
+    routes: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, url = text.partition("=")
+        if not equals or not name or not url:
+            raise SettingsError(f"--route {name}: write NAME=URL, or NAME=file:PATH")
+        if not url.startswith("file:"):
+            logger.warning(
+                "the URL of route %s shows in the process list; use --route %s=file:PATH",
+                name,
+                name,
+            )
+        routes.setdefault(name, []).append(url)
+    return routes
+
+
+async def _main(args: argparse.Namespace, settings: Settings) -> int:
+    _raise_descriptor_limit()
+    store = Store(Path(settings.state), machine_id=_machine_id(), boot_id=_boot_id())
+    try:
+        feed = notify.Watchdog()
+        app = App(settings, store, inits_of(settings), ProcSampler(), feed.cycle)
+        web = Web(
+            app,
+            listen=settings.web.listen,
+            config_file=settings.web.config_file,
+            lifecycle=settings.web.enable_lifecycle,
+            control=settings.control,
+        )
+        await web.start()
+        await _until_signal(args, app, web)
+    finally:
+        store.close()
+    return 0
+
+
+async def _until_signal(args: argparse.Namespace, app: App, web: Web) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running = asyncio.create_task(app.run(web.run(), _say_ready(args, app, web)))
+    loop.add_signal_handler(signal.SIGHUP, lambda: app.begin(_reload(app)))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+    notify.send("STOPPING=1")
+    stopping.cancel()
+    if not running.done():
+        running.cancel()
+    try:
+        await running
+    except asyncio.CancelledError:
+        logger.info("stopped")
+
+
+async def _say_ready(args: argparse.Namespace, app: App, web: Web) -> None:
+    await app.ready.wait()
+    now = app.snapshot()
+    status = f"watching {len(now.services)} services, {now.rules_loaded} rules"
+    logger.info("%s; %s", status, ", ".join(web.addresses))
+    if args.ready == "notify":
+        notify.send(f"READY=1\nSTATUS={status}")
+    elif args.ready == "sigstop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+async def _reload(app: App) -> None:
+    notify.reloading()
+    await app.reload()
+    notify.send("READY=1")
+
+
+def _raise_descriptor_limit() -> None:
+    """Sampling keeps a descriptor per process: use what the host allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _machine_id() -> str:
+    try:
+        return Path("/etc/machine-id").read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return "none"
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
