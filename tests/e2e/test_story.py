@@ -1,0 +1,273 @@
+"""The story this project exists for, on a real systemd host with Debian's real puma.
+
+steadyd runs from the shipped unit as its own user, with the polkit rule that it printed itself.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.kit import MAIL, PROMETHEUS, ROOT, SteadyHost, until
+
+pytestmark = pytest.mark.host
+
+MIB = 2**20
+APP_PORT = 9292
+
+CONFIG_RU = """
+$leak = []
+run lambda { |env|
+  if env["PATH_INFO"] == "/leak"
+    $leak << ("x" * (8 * 1024 * 1024))
+  end
+  [200, {"Content-Type" => "text/plain"}, ["#{Process.pid} #{Process.ppid}\\n"]]
+}
+"""
+PUMA_RB = f"""
+workers 2
+threads 1, 4
+queue_requests false
+environment "production"
+bind "tcp://127.0.0.1:{APP_PORT}"
+"""
+LOAD = """
+import http.client, json, signal, sys, time
+stop = []
+signal.signal(signal.SIGTERM, lambda *a: stop.append(1))
+good = bad = 0
+workers, errors = set(), []
+while not stop:
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=10)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        worker, master = answer.read().decode().split()
+        connection.close()
+        workers.add(worker)
+        good += answer.status == 200
+        bad += answer.status != 200
+    except Exception as error:
+        bad += 1
+        errors.append(repr(error))
+    time.sleep(0.005)
+with open(sys.argv[2], "w") as f:
+    json.dump({"good": good, "bad": bad, "errors": errors[:5]}, f)
+"""
+LEAKER = """[Service]
+ExecStart=/usr/bin/python3 -c "import signal,time\\nkeep=[]\\nsignal.signal(signal.SIGUSR2, lambda *a: keep.append(bytearray(64*1024*1024)))\\nwhile True: signal.pause()"
+"""
+VICTIM = "[Service]\nExecStart=/bin/sleep infinity\n"
+
+RULES = {
+    "puma.inq": f"check service puma\n  if memory:total_rss > {{limit}}m then alert, reload\n",
+    "worker.inq": "check service worker\n  if memory:total_rss > 50m then alert, restart\n",
+    "victim.inq": "check service victim\n  if down then alert, restart\n",
+}
+CONFIG = f"""
+cycle = "1s"
+[routes]
+default = ["mailto://127.0.0.1:{MAIL}/?from=steadyd@box.example&to=ops@example.com", "file:slack"]
+"""
+LIMIT = 250
+SLACK_URL = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops"
+
+
+def make_host() -> SteadyHost:
+    host = SteadyHost(
+        config=CONFIG,
+        default="REQUESTS_CA_BUNDLE=/etc/steadyd/slack.pem\n",
+        rules={name: text.format(limit=LIMIT) for name, text in RULES.items()},
+        services={
+            "puma.service": (ROOT / "systemd/examples/puma.service").read_text(),
+            "worker.service": LEAKER,
+            "victim.service": VICTIM,
+        },
+        files={
+            "/srv/app/config.ru": CONFIG_RU,
+            "/srv/app/config/puma.rb": PUMA_RB,
+            "/etc/steadyd/slack": (SLACK_URL + "\n", 0o640),
+            "/etc/hosts": "127.0.0.1 localhost testhost hooks.slack.com\n",
+            "/etc/prometheus/p.yml": "global: {scrape_interval: 1s}\nscrape_configs:\n"
+            "- {job_name: steadyd, static_configs: [{targets: ['127.0.0.1:10870']}]}\n",
+        },
+        hostname="testhost",
+    )
+    host.run(["chgrp", "steadyd", "/etc/steadyd/slack"])
+    host.sinks()
+    host.put("/etc/steadyd/slack.pem", Path(f"{host.share}/slack.pem").read_text())
+    host.run(["systemctl", "start", "puma", "worker", "victim"])
+    host.wait_listening(APP_PORT)
+    return host
+
+
+@pytest.fixture
+def host() -> Iterator[SteadyHost]:
+    with make_host() as made:
+        yield made
+
+
+def puma_tree(host: SteadyHost) -> tuple[int, set[int]]:
+    master = int(host.show("puma", "MainPID")["MainPID"])
+    return master, {int(p) for p in host.run(f"pgrep -P {master}", check=False).stdout.split()}
+
+
+def leak(host: SteadyHost, requests: int = 1) -> None:
+    for _ in range(requests):
+        host.get_text("/leak", APP_PORT)
+
+
+def about(things: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    return [thing for thing in things if text in json.dumps(thing)]
+
+
+def metric(host: SteadyHost, line: str) -> float:
+    for text in host.get_text("/metrics").splitlines():
+        if text.startswith(line):
+            return float(text.rpartition(" ")[2])
+    return float("nan")
+
+
+def test_the_story(host: SteadyHost) -> None:
+    rule = host.grant()
+    assert '"puma.service"' in rule
+    host.start_steadyd()
+    assert host.show("steadyd.service", "User")["User"] == "steadyd"
+    prometheus = host.popen(
+        "exec prometheus --config.file=/etc/prometheus/p.yml --storage.tsdb.path=/run/prom"
+        f" --web.listen-address=127.0.0.1:{PROMETHEUS} >/run/prom.log 2>&1"
+    )
+    load = host.beside(LOAD, APP_PORT, f"{host.share}/load.json", name="load")
+    until(lambda: len(puma_tree(host)[1]) == 2, what="two workers")
+    memory = 'steadyd_service_memory_bytes{memtype="resident",name="puma"}'
+    until(lambda: metric(host, memory) > 0)
+    before = metric(host, memory)
+    assert before < LIMIT * MIB
+    master, workers = puma_tree(host)
+
+    leak(host, 30)
+    until(lambda: host.incidents("puma"), what="the incident")
+    until(lambda: metric(host, memory) > LIMIT * MIB or host.incidents("puma")[0]["actions"])
+    until(lambda: host.incidents("puma")[0]["state"] == "closed", 60, "the incident closes")
+
+    (incident,) = host.incidents("puma")
+    (action,) = incident["actions"]
+    assert (action["verb"], action["outcome"]) == ("reload", "healed")
+    assert incident["close_reason"] == "recovered"
+    assert incident["value"] > LIMIT * MIB
+    assert "Reloaded puma" in host.journal("-u", "puma.service", "-u", "init.scope") + host.journal()
+    new_master, new_workers = puma_tree(host)
+    assert new_master == master
+    assert len(new_workers) == 2
+    assert not new_workers & workers
+    until(lambda: metric(host, memory) < LIMIT * MIB)
+
+    for sink in ("mails", "posts"):
+        told = until(lambda s=sink: len(m := about(host.arrived(s), incident["id"])) == 2 and m)
+        assert "testhost puma: memory:total_rss" in json.dumps(told[0])
+        assert "recovered after" in json.dumps(told[1])
+        assert "healed" in json.dumps(told[1])
+    why = host.out("steadyd why puma")
+    for word in ("memory:total_rss", "reload", "healed", incident["id"]):
+        assert word in why
+
+    a_restart(host)
+    a_kill(host)
+
+    load.terminate()
+    load.wait()
+    counted = json.loads(Path(f"{host.share}/load.json").read_text())
+    assert counted["bad"] == 0, counted["errors"]
+    assert counted["good"] > 100
+    scraped(host, before)
+    prometheus.terminate()
+    prometheus.wait()
+
+
+def a_restart(host: SteadyHost) -> None:
+    """A second service is restarted."""
+    pid = host.show("worker", "MainPID")["MainPID"]
+    host.run(["systemctl", "kill", "-s", "USR2", "worker"])
+    until(lambda: host.incidents("worker"), what="the incident of worker")
+    until(lambda: host.incidents("worker")[0]["state"] == "closed", what="worker heals")
+    (incident,) = host.incidents("worker")
+    assert [(a["verb"], a["outcome"]) for a in incident["actions"]] == [("restart", "healed")]
+    assert host.show("worker", "MainPID")["MainPID"] != pid
+    until(lambda: len(about(host.arrived("mails"), incident["id"])) == 2)
+    assert metric(host, 'steadyd_service_restarts_total{cause="rule",name="worker"}') == 1
+
+
+def a_kill(host: SteadyHost) -> None:
+    """A third one is killed: seen at once, told, closed."""
+    host.run(["systemctl", "kill", "-s", "KILL", "victim"])
+    until(lambda: host.incidents("victim"), 5, what="the incident of victim")
+    until(lambda: host.incidents("victim")[0]["state"] == "closed", what="victim is up again")
+    (incident,) = host.incidents("victim")
+    assert [(a["verb"], a["outcome"]) for a in incident["actions"]] == [("restart", "healed")]
+    told = until(lambda: len(m := about(host.arrived("mails"), incident["id"])) == 2 and m)
+    assert "is down" in told[0]["subject"]
+
+
+def scraped(host: SteadyHost, before: float) -> None:
+    """A real Prometheus saw the rise."""
+
+    def query(expression: str) -> float:
+        text = host.get_text(f"/api/v1/query?query={expression}", PROMETHEUS)
+        result = json.loads(text)["data"]["result"]
+        return float(result[0]["value"][1]) if result else 0.0
+
+    series = 'steadyd_service_memory_bytes%7Bname%3D%22puma%22%7D'
+    assert query(f"max_over_time({series}[5m])") > LIMIT * MIB > before
+    assert query("steadyd_action_outcomes_total%7Bname%3D%22puma%22,outcome%3D%22healed%22%7D") == 1
+
+
+def test_killed_at_random_it_loses_no_message_and_repeats_no_action() -> None:
+    """kill -9 of the daemon at random moments of the story, many times."""
+    dice = random.Random(20261123)
+    with make_host() as host:
+        host.grant()
+        host.run("mkdir -p /etc/systemd/system/steadyd.service.d")
+        host.put(
+            "/etc/systemd/system/steadyd.service.d/fast.conf",
+            "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=50ms\n",
+        )
+        host.run(["systemctl", "daemon-reload"])
+        host.start_steadyd()
+        for round_ in range(1, 13):
+            until(lambda: len(puma_tree(host)[1]) == 2)
+            told_before = len(host.arrived("mails"))
+            leak(host, 30)
+            kill_at_random(host, dice)
+            until(lambda r=round_: closed(host) >= r, 90, f"round {round_} closes")
+            incident = host_incidents(host)[0]
+            ran = [a for a in incident["actions"] if a["outcome"] != "suppressed"]
+            assert len(ran) <= 1, incident
+            for sink in ("mails", "posts"):
+                told = until(
+                    lambda s=sink, i=incident: len(m := about(host.arrived(s), i["id"])) >= 1 and m,
+                    30,
+                    f"{sink} about {incident['id']}",
+                )
+                assert any("recovered" in json.dumps(m) or "was " in json.dumps(m) for m in told)
+            assert len(host.arrived("mails")) > told_before
+
+
+def kill_at_random(host: SteadyHost, dice: random.Random) -> None:
+    import time
+
+    for _ in range(2):
+        time.sleep(dice.uniform(0.0, 2.5))  # the moment is what the test is about
+        host.run(["systemctl", "kill", "-s", "KILL", "steadyd"], check=False)
+
+
+def host_incidents(host: SteadyHost) -> list[dict[str, Any]]:
+    try:
+        return host.incidents("puma")
+    except OSError:
+        return []
+
+
+def closed(host: SteadyHost) -> int:
+    return sum(1 for i in host_incidents(host) if i["state"] == "closed")
