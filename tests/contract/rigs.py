@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.contract.remote import Remote
-
 from steadyd.inits.link import Address
 from steadyd.inits.systemd import Systemd
 from steadyd.model.service import UnitStatus
 from steadyd.ports import InitReport, InitSystem
+from tests.contract.remote import Remote
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = f"{ROOT}/src:{ROOT}:{sysconfig.get_path('purelib')}"

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.contract.rigs import Follower, Rig, Service, SystemdRig, following
-from tests.hosts.inithost import HostError, SystemdHost
 
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
@@ -21,6 +19,8 @@ from steadyd.ports import (
     UnitNotFound,
     VerbFailed,
 )
+from tests.contract.rigs import Follower, Rig, Service, SystemdRig, following
+from tests.hosts.inithost import HostError, SystemdHost
 
 pytestmark = pytest.mark.host
 
@@ -110,10 +110,10 @@ async def test_a_running_service_is_found_with_its_main_process(
 
 @pytest.mark.parametrize(
     "name",
-    (
+    [
         *("", "ghost", "../../etc/passwd", "a/b", "*", "?", "x y", "x\0y", "x\ny", "ü", "\udc80"),
         *("-x", "--help", "$(id)", "@", "x@", "%n", "[x]", "a;b", "a" * 300, "x" * 5000),
-    ),
+    ],
 )
 async def test_no_name_is_more_than_a_name(init: InitSystem, name: str) -> None:
     with pytest.raises(UnitNotFound) as caught:

@@ -140,7 +140,7 @@ class Systemd:
                     await self._follow(link, report)
                 except (LinkLost, Refused) as error:
                     await self._lose(report, str(error))
-                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 jitter
+                    await self._rest(pause * random.uniform(0.5, 1.0))  # noqa: S311 jitter
                     pause = min(longest, pause * 2)
         finally:
             await self._drop()
@@ -272,7 +272,10 @@ class Systemd:
                 await self._rest(min(ping_at, reconcile_at) - now())
 
     async def _rest(self, seconds: float) -> None:
+        """Wait until there is something to do, at most so long."""
         self._wake.clear()
+        if self._closed:
+            return
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
