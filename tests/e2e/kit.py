@@ -74,7 +74,10 @@ class SteadyHost(SystemdHost):
         binds = [(str(libraries), "/usr/lib/steadyd", True)]
         binds += [(str(ROOT / "src/steadyd"), "/usr/lib/steadyd-src/steadyd", True)]
         every["/usr/bin/steadyd"] = (
-            STUB.replace('"/usr/lib/steadyd")', '"/usr/lib/steadyd")\nsys.path.insert(0, "/usr/lib/steadyd-src")'),
+            STUB.replace(
+                '"/usr/lib/steadyd")',
+                '"/usr/lib/steadyd")\nsys.path.insert(0, "/usr/lib/steadyd-src")',
+            ),
             0o755,
         )
         super().__init__(files=every, binds=binds, **kw)
@@ -86,7 +89,7 @@ class SteadyHost(SystemdHost):
 
     def grant(self) -> str:
         """Install the polkit rule that steadyd prints for its rules; return it."""
-        text = self.out(["steadyd", "grants", "polkit"])
+        text = str(self.out(["steadyd", "grants", "polkit"]))
         self.put("/etc/polkit-1/rules.d/50-steadyd.rules", text + "\n")
         return text
 
@@ -200,8 +203,9 @@ class Sink:
         return "250 taken"
 async def main():
     loop = asyncio.get_running_loop()
-    controller = UnthreadedController(Sink(), hostname="127.0.0.1", port=int(sys.argv[1]), loop=loop)
-    controller.server = await loop.create_server(controller._factory_invoker, "127.0.0.1", int(sys.argv[1]))
+    where = ("127.0.0.1", int(sys.argv[1]))
+    smtp = UnthreadedController(Sink(), hostname=where[0], port=where[1], loop=loop)
+    smtp.server = await loop.create_server(smtp._factory_invoker, *where)
     await asyncio.Event().wait()
 asyncio.run(main())
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.e2e.kit import MAIL, PROMETHEUS, ROOT, SteadyHost, until
 
 pytestmark = pytest.mark.host
@@ -56,13 +57,18 @@ while not stop:
 with open(sys.argv[2], "w") as f:
     json.dump({"good": good, "bad": bad, "errors": errors[:5]}, f)
 """
-LEAKER = """[Service]
-ExecStart=/usr/bin/python3 -c "import signal,time\\nkeep=[]\\nsignal.signal(signal.SIGUSR2, lambda *a: keep.append(bytearray(64*1024*1024)))\\nwhile True: signal.pause()"
+LEAKER = "[Service]\nExecStart=/usr/bin/python3 /srv/leaker.py\n"
+LEAKER_PY = """
+import signal
+kept = []
+signal.signal(signal.SIGUSR2, lambda *a: kept.append(bytearray(64 * 1024 * 1024)))
+while True:
+    signal.pause()
 """
 VICTIM = "[Service]\nExecStart=/bin/sleep infinity\n"
 
 RULES = {
-    "puma.inq": f"check service puma\n  if memory:total_rss > {{limit}}m then alert, reload\n",
+    "puma.inq": "check service puma\n  if memory:total_rss > {limit}m then alert, reload\n",
     "worker.inq": "check service worker\n  if memory:total_rss > 50m then alert, restart\n",
     "victim.inq": "check service victim\n  if down then alert, restart\n",
 }
@@ -86,6 +92,7 @@ def make_host() -> SteadyHost:
             "victim.service": VICTIM,
         },
         files={
+            "/srv/leaker.py": LEAKER_PY,
             "/srv/app/config.ru": CONFIG_RU,
             "/srv/app/config/puma.rb": PUMA_RB,
             "/etc/steadyd/slack": (SLACK_URL + "\n", 0o640),
@@ -123,6 +130,14 @@ def about(things: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     return [thing for thing in things if text in json.dumps(thing)]
 
 
+def heard(
+    host: SteadyHost, sink: str, incident: str, least: int, seconds: float = 20
+) -> list[dict[str, Any]]:
+    """Wait until a sink has at least so many messages about an incident; return them."""
+    until(lambda: len(about(host.arrived(sink), incident)) >= least, seconds, f"{sink} {incident}")
+    return about(host.arrived(sink), incident)
+
+
 def metric(host: SteadyHost, line: str) -> float:
     for text in host.get_text("/metrics").splitlines():
         if text.startswith(line):
@@ -157,7 +172,9 @@ def test_the_story(host: SteadyHost) -> None:
     assert (action["verb"], action["outcome"]) == ("reload", "healed")
     assert incident["close_reason"] == "recovered"
     assert incident["value"] > LIMIT * MIB
-    assert "Reloaded puma" in host.journal("-u", "puma.service", "-u", "init.scope") + host.journal()
+    assert (
+        "Reloaded puma" in host.journal("-u", "puma.service", "-u", "init.scope") + host.journal()
+    )
     new_master, new_workers = puma_tree(host)
     assert new_master == master
     assert len(new_workers) == 2
@@ -165,7 +182,8 @@ def test_the_story(host: SteadyHost) -> None:
     until(lambda: metric(host, memory) < LIMIT * MIB)
 
     for sink in ("mails", "posts"):
-        told = until(lambda s=sink: len(m := about(host.arrived(s), incident["id"])) == 2 and m)
+        told = heard(host, sink, incident["id"], 2)
+        assert len(told) == 2
         assert "testhost puma: memory:total_rss" in json.dumps(told[0])
         assert "recovered after" in json.dumps(told[1])
         assert "healed" in json.dumps(told[1])
@@ -206,7 +224,7 @@ def a_kill(host: SteadyHost) -> None:
     until(lambda: host.incidents("victim")[0]["state"] == "closed", what="victim is up again")
     (incident,) = host.incidents("victim")
     assert [(a["verb"], a["outcome"]) for a in incident["actions"]] == [("restart", "healed")]
-    told = until(lambda: len(m := about(host.arrived("mails"), incident["id"])) == 2 and m)
+    told = heard(host, "mails", incident["id"], 2)
     assert "is down" in told[0]["subject"]
 
 
@@ -218,7 +236,7 @@ def scraped(host: SteadyHost, before: float) -> None:
         result = json.loads(text)["data"]["result"]
         return float(result[0]["value"][1]) if result else 0.0
 
-    series = 'steadyd_service_memory_bytes%7Bname%3D%22puma%22%7D'
+    series = "steadyd_service_memory_bytes%7Bname%3D%22puma%22%7D"
     assert query(f"max_over_time({series}[5m])") > LIMIT * MIB > before
     assert query("steadyd_action_outcomes_total%7Bname%3D%22puma%22,outcome%3D%22healed%22%7D") == 1
 
@@ -240,16 +258,12 @@ def test_killed_at_random_it_loses_no_message_and_repeats_no_action() -> None:
             told_before = len(host.arrived("mails"))
             leak(host, 30)
             kill_at_random(host, dice)
-            until(lambda r=round_: closed(host) >= r, 90, f"round {round_} closes")
+            closes(host, round_)
             incident = host_incidents(host)[0]
             ran = [a for a in incident["actions"] if a["outcome"] != "suppressed"]
             assert len(ran) <= 1, incident
             for sink in ("mails", "posts"):
-                told = until(
-                    lambda s=sink, i=incident: len(m := about(host.arrived(s), i["id"])) >= 1 and m,
-                    30,
-                    f"{sink} about {incident['id']}",
-                )
+                told = heard(host, sink, incident["id"], 1, 60)
                 assert any("recovered" in json.dumps(m) or "was " in json.dumps(m) for m in told)
             assert len(host.arrived("mails")) > told_before
 
@@ -267,6 +281,10 @@ def host_incidents(host: SteadyHost) -> list[dict[str, Any]]:
         return host.incidents("puma")
     except OSError:
         return []
+
+
+def closes(host: SteadyHost, count: int) -> None:
+    until(lambda: closed(host) >= count, 90, f"incident {count} closes")
 
 
 def closed(host: SteadyHost) -> int:

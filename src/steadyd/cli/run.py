@@ -95,7 +95,10 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 def inits_of(settings: Settings) -> Sequence[InitSystem]:
     """Return the init systems that run on this host and may be asked. Raises SettingsError."""
-    found = detect(supervisord=settings.inits.supervisord.url)
+    try:
+        found = detect(supervisord=settings.inits.supervisord.url)
+    except ValueError as error:
+        raise SettingsError(f"inits.supervisord.url: {error}") from error
     if settings.init == "auto":
         return found
     chosen = [init for init in found if init.name == settings.init]

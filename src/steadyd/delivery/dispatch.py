@@ -36,7 +36,7 @@ class Dispatch:
         self._answers: dict[str, tuple[asyncio.subprocess.Process, _Answer]] = {}
         self._numbers = itertools.count()
         self._starting = asyncio.Lock()
-        self._reader: asyncio.Task[None] | None = None
+        self._readers: dict[asyncio.subprocess.Process, asyncio.Task[None]] = {}
         self._idle: asyncio.TimerHandle | None = None
 
     async def send(self, url: str, message: Message) -> tuple[Receipt, str]:
@@ -66,13 +66,11 @@ class Dispatch:
         """End the courier."""
         if self._idle is not None:
             self._idle.cancel()
-        process, self._process = self._process, None
-        if process is None or process.returncode is not None:
-            return
-        process.kill()
-        await process.wait()
-        if self._reader is not None:
-            await self._reader
+        self._process = None
+        for process in self._readers:
+            if process.returncode is None:
+                process.kill()
+        await asyncio.gather(*self._readers.values())
 
     @property
     def pid(self) -> int | None:
@@ -109,7 +107,8 @@ class Dispatch:
                     env=environment,
                     start_new_session=True,
                 )
-                self._reader = asyncio.create_task(self._read(self._process))
+                process = self._process
+                self._readers[process] = asyncio.create_task(self._read(process))
             return self._process
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
@@ -121,6 +120,7 @@ class Dispatch:
             if future is not None and not future.done():
                 future.set_result(answer)
         await process.wait()
+        self._readers.pop(process, None)
         for asked, future in self._answers.values():
             if asked is process and not future.done():
                 future.set_exception(OSError("it ended before it answered"))
