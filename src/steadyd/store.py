@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from steadyd.model.fact import Course, Memory, RuleState, Step, UnitMemory
-from steadyd.model.incident import Action, Incident, Line, Outcome
+from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.notification import Parcel, ParcelState
 
 VERSION = 1
@@ -94,7 +94,7 @@ class Batch:
                 action.incident,
                 action.asked_at,
                 action.finished_at,
-                action.outcome is not Outcome.SUPPRESSED,
+                action.ran,
                 _encode(action),
             )
         self.lines(step.lines)

@@ -17,7 +17,7 @@ from steadyd.store import Batch, Store, StoreError
 INCIDENT = Incident(
     "i", "web", "key", "if …", "a.inq:1", "down", Severity.CRITICAL, 5.0, None, None
 )
-ACTION = Action("a", "i", "web", "systemd", "web.service", Verb.RESTART, 1, 6e9)
+ACTION = Action("a", "i", "web", "systemd", "web.service", Verb.RESTART, 1, 6e9, ran=True)
 PARCEL = Parcel(
     "p", "t", "default", "json", "i", Occasion.OPENED, Message("t", "b", Tone.INFO), 1.0, 1.0
 )

@@ -215,7 +215,7 @@ class Ladder:
         )
 
     def _ask(self, incident: Incident, at: Standing, verb: Verb) -> None:
-        action = self._put_action(self._action(incident, at, verb))
+        action = self._put_action(replace(self._action(incident, at, verb), ran=True))
         unit = (action.init, action.unit)
         self._running[unit] = action.id
         times = [when for when in self._verbs.get(unit, ()) if self._now.mono - when < DAY]

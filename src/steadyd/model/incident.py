@@ -86,7 +86,8 @@ class Action:
     """A verb asked of an init system, or suppressed. Times are wall-clock seconds.
 
     `step` is the index in the rule's steps. `finished_at` is when the init answered;
-    `outcome` comes later, when the healing was verified. `invocation` and `main_pid` are the
+    `outcome` comes later, when the healing was verified. `ran` tells that the init was really asked
+    (and a budget spent). `invocation` and `main_pid` are the
     unit's before the verb: they tell after a crash of ours whether it was carried out.
     """
 
@@ -103,6 +104,7 @@ class Action:
     reason: str = ""
     invocation: str = ""
     main_pid: int = 0
+    ran: bool = False
 
 
 @dataclass(frozen=True, slots=True)
