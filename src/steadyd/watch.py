@@ -8,6 +8,7 @@ the others.
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from steadyd.model.fact import Bound, Fact, Unbound, UnitSeen, UnitUnknown
 from steadyd.model.rule import CheckParams
@@ -25,6 +26,37 @@ from steadyd.ports import (
 )
 
 AT_ONCE = 16  # look-ups under way at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The unit that a name stands for, or why there is none and who could not be asked."""
+
+    status: UnitStatus | None
+    reason: str = ""
+    unreachable: frozenset[str] = frozenset()
+
+
+async def find_unit(inits: Sequence[InitSystem], name: str, params: CheckParams) -> Finding:
+    """Ask `inits`, first the one that runs as PID 1, what a service's name stands for."""
+    asked = [init for init in inits if params.init in ("", init.name)]
+    if not asked:
+        which = f"init {params.init}" if params.init else "no init system that steadyd knows"
+        return Finding(None, f"{which} was{' not' if params.init else ''} found on this host")
+    found, reasons, unreachable = [], [], set()
+    for init in asked:
+        try:
+            found.append(await init.find(params.unit or name))
+        except UnitNotFound as error:
+            reasons.append(f"{init.name}: {error.why}")
+        except InitError as error:
+            reasons.append(f"{init.name}: {error.why}")
+            unreachable.add(init.name)
+    if not found:
+        return Finding(None, "; ".join(reasons), frozenset(unreachable))
+    first = inits[0].name
+    best = min(found, key=lambda s: (s.init != first, s.state is not ServiceState.ACTIVE))
+    return Finding(best)
 
 
 class Watch:
@@ -104,14 +136,13 @@ class Watch:
 
     async def _look_up(self, name: str, params: CheckParams) -> None:
         async with self._gate:
-            found, reasons, lost = await self._candidates(name, params)
+            finding = await find_unit(list(self.inits.values()), name, params)
         if name not in self._services:
             return
-        if not found:
-            self._not_found(name, "; ".join(reasons) or "no init system was found", lost)
+        best = finding.status
+        if best is None:
+            self._not_found(name, finding)
             return
-        first = next(iter(self.inits), "")
-        best = min(found, key=lambda s: (s.init != first, s.state is not ServiceState.ACTIVE))
         unit = (best.init, best.unit)
         if self._units.get(name) != unit:
             self._units[name] = unit
@@ -119,28 +150,11 @@ class Watch:
             self._tell(Bound(name, *unit))
             self._tell(UnitSeen(best))
 
-    async def _candidates(
-        self, name: str, params: CheckParams
-    ) -> tuple[list[UnitStatus], list[str], set[str]]:
-        found, reasons, lost = [], [], set()
-        inits = [i for i in self.inits.values() if params.init in ("", i.name)]
-        if params.init and not inits:
-            reasons.append(f"init {params.init} was not found on this host")
-        for init in inits:
-            try:
-                found.append(await init.find(params.unit or name))
-            except UnitNotFound as error:
-                reasons.append(f"{init.name}: {error.why}")
-            except InitError as error:
-                reasons.append(f"{init.name}: {error.why}")
-                lost.add(init.name)
-        return found, reasons, lost
-
-    def _not_found(self, name: str, reason: str, lost: set[str]) -> None:
+    def _not_found(self, name: str, finding: Finding) -> None:
         bound = self._units.get(name)
-        if bound is not None and bound[0] in lost:
+        if bound is not None and bound[0] in finding.unreachable:
             return  # its init cannot be asked now: that is not the same as not knowing it
         self._units.pop(name, None)
-        if self._reasons.get(name) != reason:
-            self._reasons[name] = reason
-            self._tell(Unbound(name, reason))
+        if self._reasons.get(name) != finding.reason:
+            self._reasons[name] = finding.reason
+            self._tell(Unbound(name, finding.reason))

@@ -42,7 +42,7 @@ def installed() -> Path:
     return libraries
 
 
-class SteadyHost(SystemdHost):
+class SteadyHost(SystemdHost):  # type: ignore[misc]
     """A systemd host with steadyd installed and not yet started.
 
     `config` is the text of steadyd.toml, `rules` {file name: text}, `services` {unit: text}.

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 
-from steadyd.cli.offline import Offline, resolved
+from steadyd.cli.offline import Service, resolve
 from steadyd.model.rule import Rule, Verb
 
 # The words that systemd gives to polkit for the D-Bus calls that a verb may need.
@@ -25,24 +25,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the rule; 1 if some service could not be found, so that its right is missing."""
-    offline = resolved(args)
-    print(polkit(needed(offline), args.user))
-    missing = [s for s in offline.verbs if s not in offline.units]
-    for service in missing:
-        print(f"steadyd: no right for {service}: {offline.reasons[service]}", file=sys.stderr)
-    return 1 if missing else 0
+    """Print the rule. A service that is not there yet gets the unit that its name would have."""
+    services = resolve(args)
+    print(polkit(needed(services), args.user))
+    for service in services:
+        if service.status is None and service_verbs(service):
+            unit = _unit(service)
+            print(f"steadyd: {service.finding.reason}; the right is for {unit}", file=sys.stderr)
+    return 0
 
 
-def needed(offline: Offline) -> dict[str, tuple[str, ...]]:
+def needed(services: Iterable[Service]) -> dict[str, tuple[str, ...]]:
     """Return the polkit verbs of each systemd unit."""
     units: dict[str, set[str]] = {}
-    for service, rules in offline.verbs.items():
-        status = offline.units.get(service)
-        if status is not None and status.init == "systemd":
-            verbs = units.setdefault(status.unit, set())
-            verbs.update(v for rule in rules for v in _verbs(rule, status.can_reload))
+    for service in services:
+        if service.status is None or service.status.init == "systemd":
+            verbs = service_verbs(service)
+            if verbs:
+                units.setdefault(_unit(service), set()).update(verbs)
     return {unit: tuple(sorted(verbs)) for unit, verbs in sorted(units.items())}
+
+
+def service_verbs(service: Service) -> set[str]:
+    """Return the words that polkit has for what the rules of a service may ask."""
+    can_reload = service.status is None or service.status.can_reload
+    return {word for rule in service.rules for word in _verbs(rule, can_reload)}
+
+
+def _unit(service: Service) -> str:
+    if service.status is not None:
+        return service.status.unit
+    name = service.rules[0].params.unit or service.name
+    return name if "." in name else f"{name}.service"
 
 
 def polkit(units: Mapping[str, Iterable[str]], user: str) -> str:
@@ -53,7 +67,8 @@ def polkit(units: Mapping[str, Iterable[str]], user: str) -> str:
 // Install as /etc/polkit-1/rules.d/50-steadyd.rules; polkitd takes it up by itself.
 var steadydAllowed = {allowed};
 polkit.addRule(function (action, subject) {{
-  if (action.id !== "org.freedesktop.systemd1.manage-units" || subject.user !== {json.dumps(user)}) {{
+  if (action.id !== "org.freedesktop.systemd1.manage-units" ||
+      subject.user !== {json.dumps(user)}) {{
     return polkit.Result.NOT_HANDLED;
   }}
   var unit = action.lookup("unit");

@@ -93,21 +93,6 @@ def settings_of(args: argparse.Namespace) -> Settings:
     )
 
 
-def inits_of(settings: Settings) -> Sequence[InitSystem]:
-    """Return the init systems that run on this host and may be asked. Raises SettingsError."""
-    try:
-        found = detect(supervisord=settings.inits.supervisord.url)
-    except ValueError as error:
-        raise SettingsError(f"inits.supervisord.url: {error}") from error
-    if settings.init == "auto":
-        return found
-    chosen = [init for init in found if init.name == settings.init]
-    if not chosen:
-        names = ", ".join(init.name for init in found) or "none"
-        raise SettingsError(f"init {settings.init} does not run here (found: {names})")
-    return chosen
-
-
 def _routes(texts: Sequence[str]) -> dict[str, list[str]]:
     routes: dict[str, list[str]] = {}
     for text in texts:
@@ -124,12 +109,19 @@ def _routes(texts: Sequence[str]) -> dict[str, list[str]]:
     return routes
 
 
+def _inits(settings: Settings) -> Sequence[InitSystem]:
+    try:
+        return detect(settings.init, supervisord=settings.inits.supervisord.url)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+
 async def _main(args: argparse.Namespace, settings: Settings) -> int:
     _raise_descriptor_limit()
     store = Store(Path(settings.state), machine_id=_machine_id(), boot_id=_boot_id())
     try:
         feed = notify.Watchdog()
-        app = App(settings, store, inits_of(settings), ProcSampler(), feed.cycle)
+        app = App(settings, store, _inits(settings), ProcSampler(), feed.cycle)
         web = Web(
             app,
             listen=settings.web.listen,

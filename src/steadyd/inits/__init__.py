@@ -7,13 +7,26 @@ from steadyd.inits.systemd import Systemd
 from steadyd.ports import InitSystem
 
 INIT_SYSTEMS = (Systemd, Supervisord)  # in the order in which they are asked
+AUTO = "auto"
 
 
-def detect(root: Path = Path("/"), *, supervisord: str = "") -> tuple[InitSystem, ...]:
+def detect(
+    only: str = AUTO, *, supervisord: str = "", root: Path = Path("/")
+) -> tuple[InitSystem, ...]:
     """Return an adapter for each init system that runs here; what lies on disk does not count.
 
-    `supervisord` is the URL of a supervisord that is not at one of its usual places. Raises
-    ValueError if that is no URL of a supervisord.
+    `only` names the single one that may be asked; `supervisord` is the URL of a supervisord that
+    is not at one of its usual places. Raises ValueError: one of the two cannot be had.
     """
-    found = (Systemd.detect(root), Supervisord.detect(supervisord, root))
-    return tuple(init for init in found if init is not None)
+    found = tuple(
+        init
+        for init in (Systemd.detect(root), Supervisord.detect(supervisord, root))
+        if init is not None
+    )
+    if only == AUTO:
+        return found
+    chosen = tuple(init for init in found if init.name == only)
+    if not chosen:
+        names = ", ".join(init.name for init in found) or "none"
+        raise ValueError(f"init system {only} does not run here (found: {names})")
+    return chosen

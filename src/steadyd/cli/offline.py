@@ -1,0 +1,79 @@
+"""Look services up without a running daemon: read the rules, ask the init systems once."""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from steadyd.inits import detect
+from steadyd.model.rule import HOST, CheckParams, Rule
+from steadyd.model.service import UnitStatus
+from steadyd.ports import SampleTarget
+from steadyd.probes.catalogue import CATALOGUE
+from steadyd.probes.procfs import ProcSampler
+from steadyd.rulefiles.folder import RuleFiles
+from steadyd.settings import SettingsError, load
+from steadyd.watch import Finding, find_unit
+
+DEADLINE = 15.0  # seconds for all look-ups together
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One checked service: what its name stands for, its processes, and its rules."""
+
+    name: str
+    finding: Finding
+    pids: tuple[int, ...]
+    rules: tuple[Rule, ...]
+
+    @property
+    def status(self) -> UnitStatus | None:
+        """Return what the init says, None if the service was not found."""
+        return self.finding.status
+
+
+def resolve(args: argparse.Namespace) -> list[Service]:
+    """Resolve every checked service of `--rules` or the configuration. Raises SettingsError."""
+    settings = load(args.config)
+    if args.rules:
+        settings = msgspec.structs.replace(settings, rules=tuple(args.rules))
+    files = RuleFiles(settings.rules, CATALOGUE, None, settings.defaults)
+    world = files.read(frozenset(settings.routes))
+    params: dict[str, CheckParams] = {}
+    rules: dict[str, list[Rule]] = {}
+    for check in world.rules.checks:
+        if check.service != HOST:
+            params.setdefault(check.service, check.params)
+            rules.setdefault(check.service, []).extend(check.rules)
+    try:
+        inits = detect(settings.init, supervisord=settings.inits.supervisord.url)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+    async def find_all() -> dict[str, Finding]:
+        async with asyncio.timeout(DEADLINE):
+            try:
+                return {name: await find_unit(inits, name, p) for name, p in params.items()}
+            finally:
+                for init in inits:
+                    await init.close()
+
+    findings = asyncio.run(find_all()) if params else {}
+    pids = _pids(findings)
+    return [
+        Service(name, finding, pids.get(name, ()), tuple(rules[name]))
+        for name, finding in findings.items()
+    ]
+
+
+def _pids(findings: Mapping[str, Finding]) -> dict[str, tuple[int, ...]]:
+    targets = [
+        SampleTarget(name, finding.status.cgroup, finding.status.main_pid)
+        for name, finding in findings.items()
+        if finding.status is not None and (finding.status.cgroup or finding.status.main_pid)
+    ]
+    samples = ProcSampler().sample(targets)
+    return {name: tuple(p.pid for p in sample.processes) for name, sample in samples.items()}
