@@ -39,7 +39,7 @@ from steadyd.model.snapshot import Chapter, OutboxView, Snapshot, Why
 from steadyd.ports import InitSystem, ReloadReport, Sampler, SampleTarget, TestReport
 from steadyd.probes.catalogue import CATALOGUE, metric_id
 from steadyd.probes.observer import Observer, Wanted
-from steadyd.rulefiles.folder import RuleFiles
+from steadyd.rulefiles.folder import RuleFiles, defaults_of
 from steadyd.rulefiles.watch import RuleWatch
 from steadyd.schedule import Ticker
 from steadyd.settings import Settings, SettingsError, load
@@ -82,7 +82,7 @@ class App:
         )
         self.engine = Engine(options, store.memory(), _now())
         self.observer, self.watch = Observer(sampler), Watch(inits, self.tell)
-        self.files = RuleFiles(settings.rules, CATALOGUE, store, settings.defaults)
+        self.files = RuleFiles(settings.rules, CATALOGUE, store, defaults_of(settings.defaults))
         self.dispatch, self.outbox = Dispatch(), Outbox(store.parcels())
         self.post = PostOffice(
             self.outbox,

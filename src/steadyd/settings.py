@@ -15,6 +15,7 @@ import msgspec
 
 from steadyd.model.rule import Budget
 from steadyd.rulefiles.amounts import duration
+from steadyd.rulefiles.folder import defaults_of
 
 DEFAULT_FILE = "/etc/steadyd/steadyd.toml"
 LARGEST_SECRET = 65_536
@@ -127,6 +128,10 @@ def check(settings: Settings) -> Settings:
             parse(text)
         except ValueError as error:
             raise SettingsError(f"{where}: {what}: `{text}` {error}") from error
+    try:
+        defaults_of(settings.defaults)
+    except ValueError as error:
+        raise SettingsError(f"{where}: defaults: {error}") from error
     if not 0.05 <= settings.cycle_seconds <= 86_400:
         raise SettingsError(f"{where}: cycle: {settings.cycle} is not between 50ms and 24h")
     return settings

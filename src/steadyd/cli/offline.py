@@ -40,7 +40,7 @@ def resolve(args: argparse.Namespace) -> list[Service]:
     settings = load(args.config)
     if args.rules:
         settings = msgspec.structs.replace(settings, rules=tuple(args.rules))
-    files = RuleFiles(settings.rules, CATALOGUE, None, settings.defaults)
+    files = RuleFiles(settings.rules, CATALOGUE)
     world = files.read(frozenset(settings.routes))
     params: dict[str, CheckParams] = {}
     rules: dict[str, list[Rule]] = {}

@@ -1,0 +1,47 @@
+"""The command line: one module per command, imported only when it is chosen."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import steadyd
+
+COMMANDS: Final = {
+    "run": "the daemon",
+    "demo": "the main job on one screen, without privileges",
+    "check": "judge rule files",
+    "services": "which unit each checked service resolves to, and why not",
+    "status": "services, open incidents, rule files, outbox",
+    "why": "every decision about a service",
+    "reload": "read the rule files again",
+    "test-alert": "send a test message through a route",
+    "grants": "the rights that the loaded rules need",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command that `argv` names; wrong use ends with SystemExit(2)."""
+    chosen = next((word for word in argv if not word.startswith("-")), "")
+    parser = argparse.ArgumentParser(
+        prog="steadyd", description=steadyd.__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"steadyd {steadyd.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    module = None
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if name == chosen:
+            module = importlib.import_module(f"steadyd.cli.{name.replace('-', '_')}")
+            module.configure(command)
+    args = parser.parse_args(argv)
+    if module is None:
+        parser.error(f"unknown command {chosen}")
+    return int(module.run(args))
+
+
+def fail(text: str, code: int) -> int:
+    """Print one line for the user and return the exit code."""
+    print(f"steadyd: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,215 @@
+"""steadyd check: judge rule files. Exit 0 good, 1 errors, 2 wrong use or configuration."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steadyd.model.rule import CheckParams
+from steadyd.probes.catalogue import CATALOGUE
+from steadyd.rulefiles import tree
+from steadyd.rulefiles.compile import Compiled, Known, compile_file
+from steadyd.rulefiles.diagnostics import Diagnostic, Level, render
+from steadyd.rulefiles.folder import Refused, find, read_text
+from steadyd.rulefiles.merge import merge
+from steadyd.rulefiles.parser import parse
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is said of one file."""
+
+    path: str
+    text: str
+    file: tree.File | None
+    compiled: Compiled | None
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether there is no error."""
+        return not any(d.is_error for d in self.diagnostics)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `check`."""
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="files or folders; none: the configured rules"
+    )
+    parser.add_argument("--config", metavar="FILE", help="configuration, for routes and defaults")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--actions", action="store_true", help="also tell which verbs could not run now"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge and print."""
+    folders, routes, defaults = list(args.paths), None, CheckParams()
+    if args.config or not args.paths:
+        from steadyd.rulefiles.folder import defaults_of
+        from steadyd.settings import SettingsError, load
+
+        try:
+            settings = load(args.config)
+            settings.targets()
+        except SettingsError as error:
+            print(f"steadyd: {error}", file=sys.stderr)
+            return 2
+        folders = folders or list(settings.rules)
+        routes, defaults = frozenset(settings.routes), defaults_of(settings.defaults)
+    entries = judge(folders, Known(CATALOGUE, routes, defaults))
+    impossible = _impossible(args) if args.actions else []
+    if args.format == "json":
+        print(json.dumps(as_json(entries), ensure_ascii=True))
+    else:
+        _print(entries)
+        for line in impossible:
+            print(line)
+    return 0 if all(entry.ok for entry in entries) and not impossible else 1
+
+
+def judge(paths: Sequence[str], known: Known) -> list[Entry]:
+    """Judge files as they are named, and the rule files of folders."""
+    entries: list[Entry] = []
+    for path in paths:
+        if not Path(path).is_dir():
+            entries.append(_judge(path, known))
+            continue
+        found, troubles = find([path])
+        entries += [_judge(file, known) for file in found]
+        entries += [Entry(t.path, "", None, None, t.diagnostics) for t in troubles]
+    return entries
+
+
+def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Return what `--format json` prints."""
+    files = [
+        {
+            "path": entry.path,
+            "ok": entry.ok,
+            "diagnostics": [
+                {
+                    "severity": str(d.severity),
+                    "line": d.line,
+                    "column": d.column,
+                    "message": d.message,
+                    "help": d.help or None,
+                }
+                for d in entry.diagnostics
+            ],
+            "checks": [_check(check) for check in entry.file.checks] if entry.file else [],
+        }
+        for entry in entries
+    ]
+    return {"ok": all(entry.ok for entry in entries), "files": files}
+
+
+def _judge(path: str, known: Known) -> Entry:
+    kind = _later(path)
+    if kind:
+        error = Diagnostic(Level.ERROR, 1, 1, f"{kind} is not understood by this version")
+        return Entry(path, "", None, None, (error,))
+    try:
+        text, warnings = read_text(path, strict=False)
+    except Refused as refused:
+        return Entry(path, "", None, None, (Diagnostic(Level.ERROR, 1, 1, str(refused)),))
+    said = tuple(Diagnostic(Level.WARNING, 1, 1, f"refused by the daemon: {w}") for w in warnings)
+    file = parse(text)
+    if file.bad:
+        return Entry(path, text, file, None, (*file.diagnostics, *said))
+    compiled = compile_file(path, file, known)
+    twins = merge([compiled]).diagnostics.get(path, ())
+    found = (*file.diagnostics, *compiled.diagnostics, *twins, *said)
+    return Entry(path, text, file, compiled, found)
+
+
+def _later(path: str) -> str:
+    """Tell which kind of Inspeqtor's files this is that is read by a later version."""
+    if Path(path).name == "inspeqtor.conf":
+        return "inspeqtor.conf"
+    return "a file of jobs.d" if Path(path).absolute().parent.name == "jobs.d" else ""
+
+
+def _check(check: tree.Check) -> dict[str, Any]:
+    params: dict[str, str] = {}
+    for param in check.params:
+        params.setdefault(param.key, param.value)
+    rules = [_rule(rule) for rule in check.rules]
+    if check.name is None:
+        return {"check": "host", "params": params, "rules": rules}
+    exposed = [word.text for word in check.exposed]
+    return {
+        "check": "service",
+        "service": check.name.text,
+        "params": params,
+        "exposed": exposed,
+        "rules": rules,
+    }
+
+
+def _rule(rule: tree.Rule) -> dict[str, Any]:
+    hold = rule.hold
+    result: dict[str, Any]
+    if isinstance(rule.condition, tree.Comparison):
+        compared = rule.condition
+        result = {
+            "metric": compared.metric,
+            "family": compared.family,
+            "name": compared.name,
+            "op": compared.operator,
+            "amount_raw": compared.raw,
+            "amount_value": compared.quantity.value,
+            "per_sec": compared.quantity.per == 1,
+        }
+    else:
+        result = {"event": rule.condition.word}
+    result["cycles"] = 1 if hold is None or hold.cycles is None else hold.cycles
+    result["seconds"] = None if hold is None else hold.seconds
+    result["actions"] = [
+        {"name": a.name, "route": a.route} if a.route else {"name": a.name} for a in rule.actions
+    ]
+    return result
+
+
+def _print(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        for diagnostic in entry.diagnostics:
+            print(render(entry.path, entry.text, diagnostic), end="\n\n")
+    errors = sum(d.is_error for e in entries for d in e.diagnostics)
+    warnings = sum(len(e.diagnostics) for e in entries) - errors
+    rules = sum(len(c.rules) for e in entries if e.compiled for c in _checks(e.compiled))
+    said = [f"{len(entries)} file{_s(len(entries))}", f"{rules} rule{_s(rules)} in force"]
+    said += [f"{errors} error{_s(errors)}"] if errors else ["no errors"]
+    said += [f"{warnings} warning{_s(warnings)}"] if warnings else []
+    print(", ".join(said))
+
+
+def _checks(compiled: Compiled) -> list[Any]:
+    return [draft.check for draft in compiled.drafts]
+
+
+def _impossible(args: argparse.Namespace) -> list[str]:
+    """Return a line for each verb that its init system could not run now."""
+    from steadyd.cli.offline import resolve
+    from steadyd.model.rule import Verb
+
+    args.rules = args.paths or None
+    lines = []
+    for service in resolve(args):
+        for rule in service.rules:
+            for verb in rule.verbs:
+                status = service.status
+                if status is None:
+                    lines.append(f"{rule.source}: no {verb} now: {service.finding.reason}")
+                elif verb is Verb.RELOAD and not (status.can_reload or rule.params.reload_signal):
+                    mend = "add ExecReload= to the unit, or: with reload_signal HUP"
+                    lines.append(f"{rule.source}: {status.unit} has no reload; {mend}")
+    return lines
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"

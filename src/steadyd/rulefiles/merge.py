@@ -1,0 +1,110 @@
+"""PURE: the rules of all files as one set: identity, duplicates, and the implicit `down` rule."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from steadyd.model.rule import (
+    HOST,
+    UP,
+    Alert,
+    Check,
+    CheckParams,
+    Event,
+    EventWord,
+    Hold,
+    Rule,
+    RuleSet,
+    metric_of,
+)
+from steadyd.rulefiles.compile import Compiled, Draft
+from steadyd.rulefiles.diagnostics import Diagnostic, Level
+
+_IMPLICIT_HOLD: Final = Hold(seconds=10.0)  # language.md, Up, down and events
+_MOST: Final = 1000  # warnings of one file
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """All rules, and by path what was found only by looking at the files together."""
+
+    rules: RuleSet
+    diagnostics: Mapping[str, tuple[Diagnostic, ...]]
+
+
+def merge(files: Iterable[Compiled]) -> Merged:
+    """Return one check for each service, in the order of first mention.
+
+    Rules keep the parameters of the check they were written in; the check has those of the first
+    one, but any that names a unit or an init decides where the others are silent.
+    """
+    merger = _Merger()
+    disabled = 0
+    for file in files:
+        disabled += file.disabled
+        for draft in file.drafts:
+            merger.add(file.path, draft)
+    found = {path: tuple(some) for path, some in merger.diagnostics.items()}
+    return Merged(RuleSet(merger.checks(), disabled), found)
+
+
+class _Merger:
+    def __init__(self) -> None:
+        self.diagnostics: dict[str, list[Diagnostic]] = {}
+        self._drafts: dict[str, list[Check]] = {}
+        self._seen: dict[str, list[Rule]] = {}
+
+    def add(self, path: str, draft: Draft) -> None:
+        rules: list[Rule] = []
+        for rule, start in zip(draft.check.rules, draft.starts, strict=True):
+            equals = self._seen.setdefault(rule.key, [])
+            twin = next((each for each in equals if each.params == rule.params), None)
+            if twin is not None:
+                self._warn(path, rule, start, twin)
+                continue
+            equals.append(rule)
+            ordinal = len(equals) - 1
+            rules.append(replace(rule, ordinal=ordinal) if ordinal else rule)
+        check = replace(draft.check, rules=tuple(rules))
+        self._drafts.setdefault(check.service, []).append(check)
+
+    def checks(self) -> tuple[Check, ...]:
+        return tuple(_one(service, parts) for service, parts in self._drafts.items())
+
+    def _warn(self, path: str, rule: Rule, start: int, twin: Rule) -> None:
+        found = self.diagnostics.setdefault(path, [])
+        if len(found) < _MOST:
+            place = rule.source
+            text = f"this rule stands at {twin.source} already; it runs once"
+            found.append(Diagnostic(Level.WARNING, place.line, place.column, text, offset=start))
+
+
+def _one(service: str, parts: list[Check]) -> Check:
+    first = parts[0]
+    rules = tuple(rule for part in parts for rule in part.rules)
+    params = _params([part.params for part in parts])
+    watched = any(metric_of(rule.condition) == UP for rule in rules)
+    if service != HOST and params.watch and not watched:
+        implicit = Rule(
+            service,
+            Event(EventWord.DOWN),
+            _IMPLICIT_HOLD,
+            (Alert(),),
+            first.source,
+            params,
+            implicit=True,
+        )
+        rules = (*rules, implicit)
+    return Check(service, params, rules, first.source)
+
+
+def _params(some: list[CheckParams]) -> CheckParams:
+    first = some[0]
+    if len(some) == 1:
+        return first
+    return replace(
+        first,
+        unit=next((each.unit for each in some if each.unit), ""),
+        init=next((each.init for each in some if each.init), ""),
+        watch=all(each.watch for each in some),
+    )

@@ -1,0 +1,148 @@
+"""PURE: the meaning of `with KEY VALUE, …` (language.md, Parameters)."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from steadyd.model.rule import Budget, CheckParams, Severity
+from steadyd.rulefiles import amounts
+from steadyd.rulefiles.diagnostics import Report, quoted
+from steadyd.rulefiles.tree import Param
+
+INITS: Final = ("systemd", "upstart", "sysvinit", "openrc", "runit", "s6", "supervisord")
+_SIGNALS: Final = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH", "TTIN", "TTOU", "CONT")
+_BUDGET: Final = re.compile(r"([0-9]{1,6})/(.*)", re.DOTALL)
+
+
+class _BadValue(ValueError):
+    """str() says what is wanted instead."""
+
+
+def _text(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise _BadValue("text without control characters")
+    return value
+
+
+def _duration(value: str) -> float:
+    try:
+        return amounts.duration(value)
+    except amounts.BadNumber:
+        raise _BadValue("a duration such as 90s, 5m or 2h") from None
+
+
+def _yes(value: str) -> bool:
+    if value not in ("yes", "no"):
+        raise _BadValue("yes or no")
+    return value == "yes"
+
+
+def _budget(value: str) -> Budget:
+    found = _BUDGET.fullmatch(value)
+    try:
+        if found is not None:
+            return Budget(int(found[1]), amounts.duration(found[2]))
+    except amounts.BadNumber:
+        pass
+    raise _BadValue("a number and a duration such as 3/1h")
+
+
+def _severity(value: str) -> Severity:
+    if value not in list(Severity):
+        raise _BadValue("info, warning or critical")
+    return Severity(value)
+
+
+def _init(value: str) -> str:
+    if value not in INITS:
+        raise _BadValue("one of " + " ".join(INITS))
+    return value
+
+
+def _signal(value: str) -> str:
+    name = value.upper().removeprefix("SIG")
+    if name not in _SIGNALS:
+        raise _BadValue("one of " + " ".join(_SIGNALS))
+    return name
+
+
+def _url(value: str) -> str:
+    if not re.fullmatch(r"https?://[!-~]+", value):
+        raise _BadValue('a URL in quotes such as "https://wiki.example.org/puma"')
+    return value
+
+
+def _port(value: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", value) or int(value) > 65535:
+        raise _BadValue("a number from 0 to 65535")
+    return int(value)
+
+
+# Obeyed: the keys are the names of the fields of CheckParams.
+_OBEYED: Final[dict[str, Callable[[str], object]]] = {
+    "owner": _text,
+    "cooldown": _duration,
+    "budget": _budget,
+    "dry_run": _yes,
+    "verify": _duration,
+    "settle": _duration,
+    "severity": _severity,
+    "runbook": _url,
+    "watch": _yes,
+    "init": _init,
+    "unit": _text,
+    "reload_signal": _signal,
+}
+# Understood, and without effect in this version.
+_LATER: Final[dict[str, Callable[[str], object]]] = {
+    "pidfile": _text,
+    "match": _text,
+    "depends": _text,
+    "group": _text,
+    "warmup": _duration,
+    "quiet": _duration,
+    "alert_label": _text,
+}
+# Those of the daemon families; kept for them as they are.
+_FAMILIES: Final[dict[str, Callable[[str], object]]] = dict.fromkeys(
+    ("hostname", "socket", "username", "password", "endpoint", "database"), str
+) | {"port": _port}
+_KNOWN: Final = _OBEYED | _LATER | _FAMILIES
+
+# A bad value of these decides about verbs: the check may only alert.
+_DECISIVE: Final = frozenset(("dry_run", "init", "unit", "depends", "budget", "cooldown"))
+
+
+def read(params: Sequence[Param], defaults: CheckParams, report: Report) -> CheckParams:
+    """Return what the parameters of a check mean. Of a repeated key the first written wins."""
+    given: dict[str, Param] = {}
+    for param in params:
+        if param.key in given:
+            report.warning(
+                param.start, f"{quoted(param.key)} was given before; the first one counts"
+            )
+        else:
+            given[param.key] = param
+    meaning: dict[str, Any] = {"given": tuple((each.key, each.value) for each in given.values())}
+    for param in given.values():
+        meaning |= _meaning(param, report)
+    return replace(defaults, **meaning)
+
+
+def _meaning(param: Param, report: Report) -> dict[str, object]:
+    key = param.key
+    if key not in _KNOWN:
+        near = report.nearest(key, _KNOWN)
+        report.warning(param.start, f"the parameter {quoted(key)} is not known", near)
+        return {}
+    if key in _LATER:
+        report.warning(param.start, f"the parameter {quoted(key)} has no effect in this version")
+    try:
+        value = _KNOWN[key](param.value)
+    except _BadValue as wanted:
+        shown = "" if key == "password" else f" {quoted(param.value)}"
+        effect = "; this check only alerts" if key in _DECISIVE else "; the default is used"
+        report.error(param.value_start, f"bad value{shown} of {quoted(key)}{effect}", f"{wanted}")
+        return {"alert_only": True} if key in _DECISIVE else {}
+    return {key: value} if key in _OBEYED else {}

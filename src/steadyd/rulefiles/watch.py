@@ -1,0 +1,186 @@
+"""Tell when rule files may have changed: inotify by watchdog, with a slow re-scan as the net.
+
+Watches each folder and its parent, never single files: editors rename over them, and a folder
+may be replaced as a whole. What changed is not told; the reader compares contents.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.polling import PollingObserver
+
+SETTLE: Final = 0.3  # seconds without an event after which the files are read
+LONGEST: Final = 2.0  # seconds after the first event at which they are read anyway
+RESCAN: Final = 60.0
+POLL: Final = 2.0  # on file systems without events
+
+# Not `opened` and `closed_no_write`, which our own reading causes.
+EVENTS: Final[list[type[FileSystemEvent]]] = [
+    FileClosedEvent,
+    FileMovedEvent,
+    FileDeletedEvent,
+    FileCreatedEvent,
+    DirMovedEvent,
+    DirDeletedEvent,
+    DirCreatedEvent,
+]
+# File systems on which a change from elsewhere makes no event (mount(8) names).
+WITHOUT_EVENTS: Final = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse", "afs", "ceph", "glusterfs")
+
+
+class RuleWatch:
+    """Watches folders until cancelled."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = tuple(os.path.abspath(folder) for folder in folders)
+        self._event = asyncio.Event()
+
+    async def run(self, changed: Callable[[], object]) -> None:
+        """Call `changed` after each burst of changes, and every RESCAN seconds."""
+        loop = asyncio.get_running_loop()
+        handler = _Handler(lambda: loop.call_soon_threadsafe(self._event.set))
+        overflow = _Overflow(handler.tell)
+        log = logging.getLogger("watchdog.observers.inotify_c")
+        log.addHandler(overflow)
+        watching = _Watching(handler)
+        try:
+            while True:
+                watching.follow(self._places())
+                await self._burst()
+                changed()
+        finally:
+            log.removeHandler(overflow)
+            await asyncio.to_thread(watching.stop)
+
+    def _places(self) -> set[str]:
+        """Return the folders to watch: each one, its services.d, its target, and the parents."""
+        places: set[str] = set()
+        for folder in self._folders:
+            for path in (folder, os.path.join(folder, "services.d"), os.path.realpath(folder)):
+                places.update((path, os.path.dirname(path)))
+        return {place for place in places if os.path.isdir(place)}
+
+    async def _burst(self) -> None:
+        """Wait for a change and until it has settled, or until it is time for a re-scan."""
+        try:
+            async with asyncio.timeout(RESCAN):
+                await self._event.wait()
+        except TimeoutError:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST):
+                while True:
+                    self._event.clear()
+                    try:
+                        async with asyncio.timeout(SETTLE):
+                            await self._event.wait()
+                    except TimeoutError:
+                        break
+        self._event.clear()
+
+
+class _Watching:
+    """The observers of the folders that exist now."""
+
+    def __init__(self, handler: FileSystemEventHandler) -> None:
+        self._handler = handler
+        self._inodes: dict[str, tuple[int, int]] = {}
+        self._watches: dict[str, tuple[Any, Any]] = {}
+        self._inotify: Any = None
+        self._polling: Any = None
+
+    def follow(self, places: set[str]) -> None:
+        """Watch exactly these folders; one that was replaced is watched anew."""
+        inodes = {place: inode for place in places if (inode := _inode(place))}
+        for place, inode in list(self._inodes.items()):
+            if inodes.get(place) != inode:
+                observer, watch = self._watches.pop(place)
+                observer.unschedule(watch)
+                del self._inodes[place]
+        for place in inodes.keys() - self._inodes.keys():
+            observer = self._observer(place)
+            with contextlib.suppress(OSError):  # gone again, or no watch is left: the re-scan
+                watch = observer.schedule(
+                    self._handler, place, recursive=False, event_filter=EVENTS
+                )
+                self._watches[place] = (observer, watch)
+                self._inodes[place] = inodes[place]
+
+    def stop(self) -> None:
+        """End the observers' threads."""
+        for observer in (self._inotify, self._polling):
+            if observer is not None:
+                observer.stop()
+                observer.join()
+
+    def _observer(self, place: str) -> Any:
+        if _file_system(place) in WITHOUT_EVENTS:
+            self._polling = self._polling or _started(PollingObserver(timeout=POLL))
+            return self._polling
+        self._inotify = self._inotify or _started(Observer())
+        return self._inotify
+
+
+class _Handler(FileSystemEventHandler):
+    """Passes on that something happened, from the observer's thread."""
+
+    def __init__(self, tell: Callable[[], object]) -> None:
+        self.tell = tell
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        self.tell()
+
+
+class _Overflow(logging.Handler):
+    """An overflow of inotify's queue is only logged: it means a re-scan."""
+
+    def __init__(self, tell: Callable[[], object]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "overflow" in record.getMessage().lower():
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._tell()
+
+
+def _started(observer: Any) -> Any:
+    observer.start()
+    return observer
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _file_system(path: str) -> str:
+    """Return the type of the file system that a folder lies on, by the longest mount point."""
+    best, kind = "", ""
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
+        left, _, right = line.partition(" - ")
+        point = left.split()[4]
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, right.split()[0]
+    return kind.partition(".")[0]
