@@ -64,11 +64,12 @@ class App:
         store: Store,
         inits: Sequence[InitSystem],
         sampler: Sampler,
-        on_cycle: Callable[[], None] = lambda: None,
+        alive: Callable[[], None] = lambda: None,
+        beat: float | None = None,
     ) -> None:
-        """Bring everything back from the store. `on_cycle` is called after each completed tick.
+        """Bring everything back from the store. Raises SettingsError.
 
-        Raises SettingsError.
+        `alive` is called after each completed step, at least every `beat` seconds.
         """
         self.settings, self.store, self.hostname = settings, store, socket.gethostname()
         self.started_at, self.ready = time.time(), asyncio.Event()
@@ -91,11 +92,11 @@ class App:
             lambda parcel: self.routes.url_of(parcel),
             self.hostname,
         )
-        self._tally, self._ticker, self._on_cycle = Tally(), Ticker(), on_cycle
+        self._tally, self._ticker = Tally(), Ticker()
+        self._alive, self._beat = alive, beat
         self._facts: deque[Fact] = deque()
         self._wake = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self._tick_started = 0.0
         self._recent: deque[Action] = deque(maxlen=RECENT)
         self._config_ok, self._config_error, self._config_loaded_at = True, "", 0.0
         self._disabled = 0
@@ -157,8 +158,10 @@ class App:
 
     async def _rest(self) -> None:
         at = self.engine.wake_at()
+        waits = [self._beat] if self._beat is not None else []
+        waits += [max(0.0, at - time.monotonic())] if at is not None else []
         try:
-            async with asyncio.timeout(None if at is None else max(0.0, at - time.monotonic())):
+            async with asyncio.timeout(min(waits, default=None)):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -177,7 +180,7 @@ class App:
         if any(isinstance(fact, Sampled) and fact.tick for fact in facts):
             self._tally.evaluation_seconds.observe(time.perf_counter() - started)
             self._tally.last_evaluation_at = time.time()
-            self._on_cycle()
+        self._alive()
 
     def _kill_switch(self) -> bool:
         return os.path.exists(self.settings.actions.kill_switch)

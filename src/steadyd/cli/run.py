@@ -120,8 +120,15 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
     _raise_descriptor_limit()
     store = Store(Path(settings.state), machine_id=_machine_id(), boot_id=_boot_id())
     try:
-        feed = notify.Watchdog()
-        app = App(settings, store, _inits(settings), ProcSampler(), feed.cycle)
+        watchdog = notify.watchdog_seconds()
+        app = App(
+            settings,
+            store,
+            _inits(settings),
+            ProcSampler(),
+            notify.alive if watchdog else lambda: None,
+            watchdog / 2 if watchdog else None,
+        )
         web = Web(
             app,
             listen=settings.web.listen,
@@ -144,7 +151,7 @@ async def _until_signal(args: argparse.Namespace, app: App, web: Web) -> None:
     loop.add_signal_handler(signal.SIGHUP, lambda: app.begin(_reload(app)))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    notify.send("STOPPING=1")
+    notify.stopping()
     stopping.cancel()
     if not running.done():
         running.cancel()
@@ -156,11 +163,9 @@ async def _until_signal(args: argparse.Namespace, app: App, web: Web) -> None:
 
 async def _say_ready(args: argparse.Namespace, app: App, web: Web) -> None:
     await app.ready.wait()
-    now = app.snapshot()
-    status = f"watching {len(now.services)} services, {now.rules_loaded} rules"
-    logger.info("%s; %s", status, ", ".join(web.addresses))
+    logger.info("%s; %s", _status(app), ", ".join(web.addresses))
     if args.ready == "notify":
-        notify.send(f"READY=1\nSTATUS={status}")
+        notify.ready(_status(app))
     elif args.ready == "sigstop":
         os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -168,7 +173,12 @@ async def _say_ready(args: argparse.Namespace, app: App, web: Web) -> None:
 async def _reload(app: App) -> None:
     notify.reloading()
     await app.reload()
-    notify.send("READY=1")
+    notify.ready(_status(app))
+
+
+def _status(app: App) -> str:
+    now = app.snapshot()
+    return f"watching {len(now.services)} services, {now.rules_loaded} rules"
 
 
 def _raise_descriptor_limit() -> None:

@@ -1,0 +1,90 @@
+"""What ships is held to what is said of it."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from steadyd import inits
+from steadyd.cli import COMMANDS
+from steadyd.cli.check import judge
+from steadyd.model.metric import Subject
+from steadyd.probes.catalogue import CATALOGUE
+from steadyd.rulefiles.compile import Known
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = {"__init__", "link", "peerbus", "systemd_manager", "systemd_status"}
+
+
+def test_every_init_file_is_listed() -> None:
+    files = {path.stem for path in (ROOT / "src/steadyd/inits").glob("*.py")} - SHARED
+
+    assert {init.name if hasattr(init, "name") else "" for init in inits.INIT_SYSTEMS} == files
+
+
+def test_every_command_has_its_module() -> None:
+    modules = {path.stem for path in (ROOT / "src/steadyd/cli").glob("*.py")}
+
+    assert {name.replace("-", "_") for name in COMMANDS} <= modules
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "rules").glob("*.inq")), ids=lambda p: p.name)
+def test_every_shipped_rule_file_compiles_without_a_word(path: Path) -> None:
+    (entry,) = judge([str(path)], Known(CATALOGUE))
+
+    assert entry.diagnostics == ()
+    assert entry.compiled is not None
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"`steadyd ([a-z-]+)", text))
+
+    assert named <= COMMANDS.keys()
+    assert COMMANDS.keys() - named <= {"demo"}
+
+
+def test_the_rules_in_the_readme_compile() -> None:
+    from steadyd.rulefiles.compile import compile_file
+    from steadyd.rulefiles.parser import parse
+
+    blocks = re.findall(r"```\n(check .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+    assert len(blocks) == 2
+    for block in blocks:
+        file = parse(block)
+        assert not file.bad
+        assert compile_file("README", file, Known(CATALOGUE)).diagnostics == ()
+
+
+def test_the_unit_file_starts_a_command_that_exists() -> None:
+    unit = (ROOT / "systemd/steadyd.service").read_text()
+    for key in ("ExecStart", "ExecReload"):
+        (line,) = re.findall(rf"^{key}=(.*)$", unit, re.MULTILINE)
+        program, command, *options = shlex.split(line)
+
+        assert program == "/usr/bin/steadyd"
+        assert command in COMMANDS
+        assert set(options) <= {"$ARGS", "--wait"}
+
+
+def test_every_metric_that_is_probed_can_be_looked_up_by_its_name() -> None:
+    for metric in CATALOGUE.metrics:
+        assert metric.help
+        if metric.probed and metric.id.name != "*":
+            assert CATALOGUE.lookup(metric.subject, metric.id) is metric
+    assert CATALOGUE.lookup(Subject.HOST, CATALOGUE.metrics[0].id) is not CATALOGUE.metrics[0]
+
+
+def test_no_path_of_a_machine_and_no_registry_is_named() -> None:
+    bad = re.compile(r"(?<![\w.])/(work|root)/|pypi\.org|pythonhosted|registry\.npmjs|deb\.debian")
+    found = [
+        path
+        for folder in ("src", "tests", "systemd", "rules", ".ci")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix not in (".pyc", ".json") and path != Path(__file__)
+        if bad.search(path.read_text(errors="replace"))
+    ]
+
+    assert found == []
