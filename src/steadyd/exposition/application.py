@@ -1,0 +1,320 @@
+"""The application behind every door: metrics, JSON, the page, and the few things that act.
+
+What can act is for the control socket only, but for `/-/reload` where the lifecycle flag allows it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from email.utils import formatdate
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from steadyd.exposition import api
+from steadyd.exposition.connection import Caller
+from steadyd.exposition.metrics import Metrics, accepts_gzip, compress
+from steadyd.exposition.page import STYLE, page
+from steadyd.model.snapshot import Snapshot
+from steadyd.ports import Daemon
+
+if TYPE_CHECKING:
+    from steadyd.exposition.webconfig import WebConfig
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FRESH_SECONDS = 5.0  # a sample that takes longer is not waited for
+MANY = 150  # services, from which an answer is made in a thread
+BUSY = 8  # scrapes under way, from which a text may serve several
+SHARED_SECONDS = 1.0
+MOST, USUAL = 1000, 100  # entries of a list
+PIECE = 65_536  # bytes handed over at a time: a slow reader costs no more
+
+_SECURITY = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "deny",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+class Gate:
+    """Before the application: may they ask at all? After it: the headers of every answer."""
+
+    def __init__(self, app: ASGIApp, config: "WebConfig | None") -> None:
+        self._app, self._config = app, config
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *self._headers(message["headers"])]
+            await send(message)
+
+        try:
+            answer = await self._refusal(Request(scope)) or self._app
+            await answer(scope, receive, with_headers)
+        except asyncio.CancelledError:
+            # we are closing, and the connection is cut: uvicorn would log this as a bug
+            return
+
+    async def _refusal(self, request: Request) -> Response | None:
+        caller: Caller = request.state.caller
+        acts = request.method not in ("GET", "HEAD")
+        if caller.control:
+            return _refused_control(caller, acts, request)
+        if acts and _from_a_page(request):
+            return _error(403, "requests from web pages cannot act")
+        if self._config is not None and self._config.has_users:
+            if not await self._config.admits(request.headers.get("authorization", "")):
+                return _error(
+                    401, "a name and a password are needed", {"www-authenticate": "Basic"}
+                )
+            request.scope["state"]["caller"] = replace(caller, trusted=True)
+        return None
+
+    def _headers(self, given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        ours = {"date": formatdate(usegmt=True), **_SECURITY}
+        if self._config is not None:
+            ours |= {name.lower(): text for name, text in self._config.headers.items()}
+        there = {name for name, _ in given}
+        pairs = ((name.encode(), text.encode()) for name, text in ours.items())
+        return [pair for pair in pairs if pair[0] not in there]
+
+
+def _refused_control(caller: Caller, acts: bool, request: Request) -> Response | None:
+    if acts:
+        log.info("control: %s asks for %s", caller.who, request.url.path)
+    if caller.may_act or (caller.may_read and not acts):
+        return None
+    log.warning("control: %s may not %s", caller.who, "act" if acts else "read")
+    needed = "root or the group steadyd-admin" if caller.may_read else "the group steadyd-admin"
+    return _error(403, f"{caller.who} may not do this; it takes {needed}")
+
+
+def _from_a_page(request: Request) -> bool:
+    """Tell whether a browser sent this for some page; ours has nothing that acts."""
+    site = request.headers.get("sec-fetch-site", "none")
+    return "origin" in request.headers or site != "none"
+
+
+class Handlers:
+    """The answers."""
+
+    def __init__(self, daemon: Daemon, lifecycle: bool) -> None:
+        self._daemon, self._lifecycle = daemon, lifecycle
+        self._metrics = Metrics()
+        self._scrapes = 0
+        self._texts: dict[tuple[str, bool], tuple[float, Response]] = {}
+
+    def application(self) -> ASGIApp:
+        """Return the ASGI application."""
+        acting = ["POST", "PUT"]
+        return Starlette(
+            routes=[
+                Route("/", self._page),
+                Route("/style.css", self._style),
+                Route("/metrics", self._scrape),
+                Route("/-/healthy", self._healthy),
+                Route("/-/ready", self._ready),
+                Route("/-/reload", self._reload, methods=acting),
+                Route("/-/reload", self._only_post),
+                Route("/api/v1/status", self._status),
+                Route("/api/v1/services", self._services),
+                Route("/api/v1/incidents", self._incidents),
+                Route("/api/v1/actions", self._actions),
+                Route("/api/v1/why/{name:path}", self._why),
+                Route("/api/v1/test-alert", self._test_alert, methods=acting),
+                Route("/api/v1/test-alert/{route:path}", self._test_alert, methods=acting),
+            ],
+            exception_handlers={HTTPException: _http_error, 500: _bug},
+        )
+
+    async def _page(self, request: Request) -> Response:
+        snapshot, trusted = await self._fresh(), _caller(request).trusted
+        html = await _apart(snapshot, lambda: page(snapshot, trusted).encode("utf-8", "replace"))
+        return _Pieces(html, media_type="text/html")
+
+    async def _style(self, request: Request) -> Response:
+        return Response(STYLE, media_type="text/css", headers={"cache-control": "max-age=300"})
+
+    async def _healthy(self, request: Request) -> Response:
+        return PlainTextResponse("steadyd is healthy.\n")
+
+    async def _ready(self, request: Request) -> Response:
+        if self._daemon.snapshot().ready:
+            return PlainTextResponse("steadyd is ready.\n")
+        return PlainTextResponse("steadyd is not ready yet.\n", 503)
+
+    async def _scrape(self, request: Request) -> Response:
+        accept = ",".join(request.headers.getlist("accept"))
+        zipped = accepts_gzip(",".join(request.headers.getlist("accept-encoding")))
+        shared = self._texts.get((accept, zipped))
+        if self._scrapes < BUSY or not shared or time.monotonic() - shared[0] > SHARED_SECONDS:
+            text = await self._text(accept, zipped)
+            self._texts = {(accept, zipped): (time.monotonic(), text)}
+        else:
+            text = shared[1]
+        return _Counted(self, text)
+
+    async def _text(self, accept: str, zipped: bool) -> Response:
+        snapshot = await self._fresh()
+
+        def work() -> tuple[bytes, str]:
+            text, content_type = self._metrics.text(snapshot, accept)
+            return compress(text) if zipped else text, content_type
+
+        text, content_type = await _apart(snapshot, work)
+        headers = {"content-type": content_type, "vary": "accept, accept-encoding"}
+        return _Pieces(text, headers=headers | ({"content-encoding": "gzip"} if zipped else {}))
+
+    @contextlib.contextmanager
+    def scraping(self) -> Iterator[None]:
+        """Count a scrape that is under way."""
+        self._scrapes += 1
+        try:
+            yield
+        finally:
+            self._scrapes -= 1
+            if not self._scrapes:
+                self._texts = {}
+
+    async def _reload(self, request: Request) -> Response:
+        if not (_caller(request).may_act or self._lifecycle):
+            raise HTTPException(
+                403, "this is off; start with --web.enable-lifecycle, or use `steadyd reload`"
+            )
+        report = await self._daemon.reload()
+        return _json(api.reloaded(report), 200 if report.ok else 500)
+
+    async def _only_post(self, request: Request) -> Response:
+        text = "Only POST or PUT requests allowed"
+        return PlainTextResponse(text, 405, headers={"allow": "POST, PUT"})
+
+    async def _status(self, request: Request) -> Response:
+        snapshot, trusted = await self._fresh(), _caller(request).trusted
+        return await _answer(snapshot, lambda: api.status(snapshot, trusted))
+
+    async def _services(self, request: Request) -> Response:
+        limit = _limit(request, None)
+        snapshot = await self._fresh()
+        return await _answer(snapshot, lambda: api.services(snapshot, limit))
+
+    async def _incidents(self, request: Request) -> Response:
+        found = await self._daemon.incidents(_limit(request, USUAL) or USUAL)
+        return _json(api.incidents(found, _caller(request).trusted))
+
+    async def _actions(self, request: Request) -> Response:
+        found = await self._daemon.actions(_limit(request, USUAL) or USUAL)
+        return _json(api.actions(found, _caller(request).trusted))
+
+    async def _why(self, request: Request) -> Response:
+        if not _caller(request).trusted:
+            raise HTTPException(403, f"{request.url.path} is {api.WITHHELD}")
+        name = request.path_params["name"]
+        why = await self._daemon.why(name)
+        if why is None:
+            raise HTTPException(404, f"nobody watches a service {name}; `steadyd services` lists")
+        return _json(api.why(why))
+
+    async def _test_alert(self, request: Request) -> Response:
+        if not _caller(request).may_act:
+            raise HTTPException(403, "test alerts are sent from the control socket only")
+        route = request.path_params.get("route", "")
+        try:
+            reports = await self._daemon.test_alert(route)
+        except KeyError as error:
+            raise HTTPException(404, f"there is no route {route or 'default'}") from error
+        return _json(api.tested(reports))
+
+    async def _fresh(self) -> Snapshot:
+        try:
+            async with asyncio.timeout(FRESH_SECONDS):
+                return await self._daemon.fresh()
+        except TimeoutError:
+            log.warning("sampling takes longer than %g s; an older sample is shown", FRESH_SECONDS)
+            return self._daemon.snapshot()
+
+
+class _Pieces(Response):
+    """A body that is handed over as fast as it is taken, not all at once."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": list(self.raw_headers)})
+        body = memoryview(self.body)
+        for at in range(0, len(body), PIECE):
+            piece = bytes(body[at : at + PIECE])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+class _Counted(Response):
+    """A scrape's text; it is under way until the last byte was taken."""
+
+    def __init__(self, handlers: Handlers, text: Response) -> None:
+        super().__init__()
+        self._handlers, self._text = handlers, text
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._handlers.scraping():
+            await self._text(scope, receive, send)
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+def _limit(request: Request, usual: int | None) -> int | None:
+    text = request.query_params.get("limit")
+    if text is None:
+        return usual
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST):
+        raise HTTPException(400, f"limit must be a whole number from 1 to {MOST}")
+    return int(text)
+
+
+async def _apart(snapshot: Snapshot, work: Callable[[], T]) -> T:
+    """Do the work where it does not hold the loop up, if there is much of it."""
+    if len(snapshot.services) < MANY:
+        return work()
+    return await asyncio.to_thread(work)
+
+
+async def _answer(snapshot: Snapshot, make: Callable[[], api.Json]) -> Response:
+    body = await _apart(snapshot, lambda: msgspec.json.encode(make()))
+    return _Pieces(body, media_type="application/json")
+
+
+def _json(value: api.Json, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    body = msgspec.json.encode(value)
+    return _Pieces(body, status, headers=headers, media_type="application/json")
+
+
+def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return _json({"error": text}, status, headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return _error(error.status_code, error.detail, error.headers)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    return _error(500, "this is a bug of ours; the log tells more")

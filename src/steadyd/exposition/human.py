@@ -1,0 +1,49 @@
+"""PURE: numbers as people read them, for the page and the command line."""
+
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_PERCENT = ("cpu", "disk", "swap")
+NOTHING = "–"
+
+
+def size(value: float | None) -> str:
+    """Return bytes as `238.4 MiB`."""
+    if value is None:
+        return NOTHING
+    unit = 0
+    while abs(value) >= 1024 and unit < len(_BINARY) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.1f} {_BINARY[unit]}" if unit else f"{value:.0f} B"
+
+
+def span(seconds: float | None) -> str:
+    """Return a duration as `3m 12s`; at most two units."""
+    if seconds is None:
+        return NOTHING
+    whole, parts = max(0, round(seconds)), list[str]()
+    for name, length in _UNITS:
+        count, whole = divmod(whole, length)
+        if count or (name == "s" and not parts):
+            parts.append(f"{count}{name}")
+        elif parts:
+            break
+    return " ".join(parts[:2])
+
+
+def count(value: float | None) -> str:
+    """Return a count, with its decimals if it has some."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
+def measure(metric: str, value: float | None) -> str:
+    """Return the value of a metric in its unit, by the metric's name."""
+    family, _, name = metric.partition(":")
+    if value is None:
+        return NOTHING
+    if family == "memory":
+        return size(value)
+    if family in _PERCENT or name == "fd_ratio":
+        return f"{value:.1f} %"
+    return count(value)

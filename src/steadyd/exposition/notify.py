@@ -1,0 +1,52 @@
+"""Telling systemd how we are (sd_notify(3)). Without systemd nothing happens."""
+
+import os
+import socket
+import time
+
+
+def notify(message: str) -> None:
+    """Send one datagram, `\\n` between assignments. Raises OSError: the socket named is wrong."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(1.0)
+            channel.sendto(message.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def ready(status: str) -> None:
+    """Say that start-up, or a reload, is complete."""
+    notify(f"READY=1\nSTATUS={_line(status)}")
+
+
+def reloading() -> None:
+    """Say that a reload has begun; `ready` ends it."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+
+def status(text: str) -> None:
+    """Set the line that `systemctl status` shows."""
+    notify(f"STATUS={_line(text)}")
+
+
+def alive() -> None:
+    """Feed the watchdog; call it after a completed cycle, never from a timer of its own."""
+    notify("WATCHDOG=1")
+
+
+def stopping() -> None:
+    """Say that we are about to end."""
+    notify("STOPPING=1")
+
+
+def watchdog_seconds() -> float | None:
+    """Return after how many seconds of silence systemd kills us; None: it does not watch."""
+    usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not usec.isdecimal() or int(usec) == 0:
+        return None
+    if pid and pid != str(os.getpid()):
+        return None
+    return int(usec) / 1e6
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
