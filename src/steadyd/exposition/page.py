@@ -57,7 +57,7 @@ th, td { text-align: left; padding: .4rem .9rem; border-bottom: 1px solid var(--
 tr:last-child td { border-bottom: 0; }
 th { color: var(--soft); font-weight: 600; font-size: .82rem; white-space: nowrap; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.w { overflow-wrap: anywhere; min-width: 8rem; }
+td.w { overflow-wrap: anywhere; min-width: 9rem; }
 td small { color: var(--soft); display: block; overflow-wrap: anywhere; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
 .calm { color: var(--soft); }
