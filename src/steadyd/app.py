@@ -96,6 +96,7 @@ class App:
         self._alive, self._beat = alive, beat
         self._facts: deque[Fact] = deque()
         self._wake = asyncio.Event()
+        self._waiting: list[asyncio.Event] = []
         self._reloading = asyncio.Lock()
         self._recent: deque[Action] = deque(maxlen=RECENT)
         self._config_ok, self._config_error, self._config_loaded_at = True, "", 0.0
@@ -124,6 +125,8 @@ class App:
                 ):
                     group.create_task(task)
                 await self._first_look()
+                await self._tick()  # so that rules know what was before, whatever comes now
+                await self._caught_up()
                 self.ready.set()
         finally:
             await self.dispatch.close()
@@ -144,17 +147,27 @@ class App:
         except TimeoutError:
             log.warning("the init systems have not answered yet; going on without them")
 
+    async def _caught_up(self) -> None:
+        """Wait until every fact that is queued now was taken into account."""
+        done = asyncio.Event()
+        self._waiting.append(done)
+        self._wake.set()
+        await done.wait()
+
     async def _decide(self) -> None:
         """Be the one consumer of facts."""
         while True:
             await self._rest()
             self._wake.clear()
-            facts = list(self._facts)
+            facts, waiting = list(self._facts), list(self._waiting)
             self._facts.clear()
+            self._waiting.clear()
             stale = self.engine.stale(time.monotonic())
             if stale and not any(isinstance(f, Sampled) and f.tick for f in facts):
                 facts.append(Sampled(await self.observer.look(self._wanted(stale))))
             await self._step(facts)
+            for done in waiting:
+                done.set()
 
     async def _rest(self) -> None:
         at = self.engine.wake_at()
@@ -358,6 +371,8 @@ class App:
                 {c.service: c.params for c in reversed(world.rules.checks) if c.service != HOST}
             )
             self.tell(RulesChanged(world.rules, names))
+            if self._tasks is not None:
+                await self._caught_up()
             return ReloadReport(
                 not errors, len(world.rules.rules), world.rules.disabled, tuple(errors)
             )

@@ -130,13 +130,13 @@ class SteadyHost(SystemdHost):  # type: ignore[misc]
     def beside(self, code: str, *arguments: object, name: str = "") -> Any:
         """Run Python code inside the host, with the tests' own libraries, until the host ends."""
         paths = [p for p in sys.path if p.endswith("site-packages")]
-        log = open(f"{self.share}/{name or 'beside'}.log", "w")  # noqa: SIM115 - the child's
-        process = self.popen(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            env={"PYTHONPATH": ":".join(paths)},
-            stdout=log,
-            stderr=log,
-        )
+        with open(f"{self.share}/{name or 'beside'}.log", "w") as log:
+            process = self.popen(
+                [sys.executable, "-c", code, *map(str, arguments)],
+                env={"PYTHONPATH": ":".join(paths)},
+                stdout=log,
+                stderr=log,
+            )
         self._children.append(process)
         return process
 

@@ -114,6 +114,8 @@ def make_host() -> SteadyHost:
 def host() -> Iterator[SteadyHost]:
     with make_host() as made:
         yield made
+        print(made.journal("-u", "steadyd.service")[-8000:])
+        print(made.run("systemctl status puma --no-pager -l", check=False).stdout)
 
 
 def puma_tree(host: SteadyHost) -> tuple[int, set[int]]:

@@ -10,9 +10,7 @@ import itertools
 import json
 import os
 import sys
-from pathlib import Path
 
-import steadyd
 from steadyd.delivery.redact import redact
 from steadyd.model.notification import Message, Receipt
 
@@ -21,9 +19,10 @@ TIMEOUT = 20.0  # seconds for one message inside the courier
 GRACE = 10.0  # more for a cold start
 PRIVATE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from steadyd.delivery.courier import main; main()"
+    "import sys; sys.path[:] = sys.argv[1].split(sys.argv[2]);"
+    " from steadyd.delivery.courier import main; main()"
 )
-
+LAST_WORDS = 4096  # bytes of the courier's standard error that are kept
 
 _Answer = asyncio.Future[dict[str, str]]
 
@@ -56,7 +55,7 @@ class Dispatch:
         except TimeoutError:
             return Receipt.TRY_AGAIN, "the courier did not answer in time"
         except OSError as error:
-            return Receipt.TRY_AGAIN, f"the courier cannot be used: {error}"
+            return Receipt.TRY_AGAIN, redact(f"the courier cannot be used: {error}", url)
         finally:
             self._answers.pop(number, None)
             self._rest()
@@ -100,10 +99,11 @@ class Dispatch:
                     "-I",
                     "-c",
                     BOOT,
-                    str(Path(steadyd.__file__).parents[1]),
+                    os.pathsep.join(path for path in sys.path if path),
+                    os.pathsep,
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
                     env=environment,
                     start_new_session=True,
                 )
@@ -112,18 +112,20 @@ class Dispatch:
             return self._process
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
-        if process.stdout is None:
+        if process.stdout is None or process.stderr is None:
             return
+        words = asyncio.create_task(_last_words(process.stderr))
         while line := await process.stdout.readline():
             answer = json.loads(line)
             _, future = self._answers.get(answer["id"], (process, None))
             if future is not None and not future.done():
                 future.set_result(answer)
         await process.wait()
+        said = await words
         self._readers.pop(process, None)
         for asked, future in self._answers.values():
             if asked is process and not future.done():
-                future.set_exception(OSError("it ended before it answered"))
+                future.set_exception(OSError(f"it ended before it answered{said}"))
 
     def _rest(self) -> None:
         if not self._answers and self._process is not None and self._idle is None:
@@ -134,6 +136,15 @@ class Dispatch:
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
+
+
+async def _last_words(stream: asyncio.StreamReader) -> str:
+    """Read standard error to its end; return its last line."""
+    kept = b""
+    while some := await stream.read(LAST_WORDS):
+        kept = (kept + some)[-LAST_WORDS:]
+    lines = kept.decode("utf-8", "replace").strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
 
 
 def _receipt(status: str) -> Receipt:
