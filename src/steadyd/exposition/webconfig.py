@@ -173,16 +173,17 @@ class WebConfig:
 
 
 class _Strict(yaml.SafeLoader):
-    """YAML in which a key stands once."""
+    """YAML in which a key stands once and is a text, whatever it looks like."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [str(key.value) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key} stands twice", node.start_mark
                 )
-        return super().construct_mapping(node, deep)
+        self.flatten_mapping(node)
+        return {str(key.value): self.construct_object(value, deep) for key, value in node.value}
 
 
 def _parse(path: Path) -> _File:
@@ -192,8 +193,7 @@ def _parse(path: Path) -> _File:
         if len(text) > LARGEST:
             raise WebError(f"{path}: the file is larger than 1 MiB")
         data = yaml.load(text, _Strict)  # noqa: S506  a SafeLoader with one more check
-        # a name may look like a number in YAML: 007
-        return msgspec.convert({} if data is None else data, _File, str_keys=True)
+        return msgspec.convert({} if data is None else data, _File)
     except OSError as error:
         raise WebError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError, ValueError) as error:

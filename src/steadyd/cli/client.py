@@ -1,0 +1,117 @@
+"""Asking the running daemon over its control socket (HTTP/1.1)."""
+
+import argparse
+import http.client
+import json
+import socket
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from steadyd.cli import fail
+from steadyd.cli.terminal import clean
+from steadyd.settings import SettingsError, load, user_paths
+
+UNREACHABLE = 3  # contract.md, section 3
+MOST = 64 << 20  # bytes of an answer
+
+
+class Unreachable(Exception):
+    """The daemon cannot be reached; str() says where it was looked for, and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the daemon answered; `data` is a JSON object."""
+
+    status: int
+    data: dict[str, Any]
+
+    @property
+    def error(self) -> str:
+        """Return the error that it names, "" for none."""
+        return str(self.data.get("error", ""))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--control` and `--json`."""
+    parser.add_argument("--control", metavar="SOCKET", help="the daemon's control socket")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def ask(args: argparse.Namespace, path: str, method: str = "GET", deadline: float = 30.0) -> Answer:
+    """Send one request; `deadline` is in seconds, for all of it. Raises Unreachable."""
+    place = args.control or _place()
+    try:
+        return _ask(place, path, method, time.monotonic() + deadline)
+    except FileNotFoundError as error:
+        raise Unreachable(_told(place, "there is no such socket; is it running?")) from error
+    except PermissionError as error:
+        mend = "no right; it takes root or the group steadyd-admin"
+        raise Unreachable(_told(place, mend)) from error
+    except TimeoutError as error:
+        raise Unreachable(_told(place, f"no answer in {deadline:g} s")) from error
+    except ConnectionRefusedError as error:
+        raise Unreachable(_told(place, "nobody listens there; is it running?")) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = clean(error) or type(error).__name__
+        raise Unreachable(_told(place, why)) from error
+
+
+def unreachable(error: Unreachable) -> int:
+    """Print why the daemon could not be asked and return the exit code."""
+    return fail(str(error), UNREACHABLE)
+
+
+def print_json(data: Any) -> None:
+    """Print an answer for scripts: ASCII only, so that no terminal is steered by it."""
+    json.dump(data, sys.stdout, ensure_ascii=True, indent=2)
+    print()
+
+
+class _Unix(http.client.HTTPConnection):
+    def __init__(self, path: str, until: float) -> None:
+        super().__init__("localhost", timeout=_left(until))
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _ask(place: str, path: str, method: str, until: float) -> Answer:
+    with closing(_Unix(place, until)) as connection:
+        connection.request(method, path, headers={"Connection": "close"})
+        channel, body = connection.sock, bytearray()
+        response = connection.getresponse()
+        while piece := response.read1(65_536):
+            body += piece
+            if len(body) > MOST:
+                raise ValueError("the answer is too large to be one of ours")
+            if not response.isclosed():
+                channel.settimeout(_left(until))
+        data = json.loads(body)
+        if not isinstance(data, dict):
+            raise ValueError("what answers there is no steadyd")
+        return Answer(response.status, data)
+
+
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _place() -> str:
+    try:
+        return load(None).control
+    except SettingsError:  # the daemon's business; where it listens by default is known
+        return user_paths()[1]
+
+
+def _told(place: str, why: str) -> str:
+    return f"cannot reach the daemon at {place}: {why}; another place: --control SOCKET"

@@ -1,0 +1,127 @@
+"""steadyd status: services, open incidents, rule files, outbox."""
+
+import argparse
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from steadyd.cli import fail
+from steadyd.cli.client import Unreachable, add_options, ask, print_json, unreachable
+from steadyd.cli.terminal import clean, columns, cut, paint, plain, table
+from steadyd.exposition.human import measure, size, span
+
+Json = dict[str, Any]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `status`."""
+    add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask and print."""
+    try:
+        answer = ask(args, "/api/v1/status")
+    except Unreachable as error:
+        return unreachable(error)
+    if answer.error:
+        return fail(plain(answer.error), 1)
+    if args.json:
+        print_json(answer.data)
+    else:
+        print("\n".join(lines(answer.data)))
+    return 0
+
+
+def lines(status: Json) -> list[str]:
+    """Return what is printed."""
+    now = moment(status.get("at")) or datetime.now(UTC)
+    services, incidents = status["services"], status["incidents"]
+    active = sum(1 for each in services if each["state"] == "active")
+    up = span(since(status["started_at"], now))
+    parts = [
+        f"{clean(status.get('hostname', ''))}: steadyd {clean(status['version'])}, up {up}",
+        f"{active} of {len(services)} services active",
+        f"{len(incidents)} open incident{'' if len(incidents) == 1 else 's'}",
+    ]
+    found = [cut(", ".join(parts), columns()), *_troubles(status)]
+    if services:
+        found += ["", *_services(services, now)]
+    for incident in incidents:
+        found += ["", *_incident(incident, now)]
+    return found
+
+
+def moment(text: str | None) -> datetime | None:
+    """Return the time that a text of the interface stands for."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def since(text: str | None, now: datetime) -> float | None:
+    """Return how many seconds ago that was."""
+    at = moment(text)
+    return None if at is None else (now - at).total_seconds()
+
+
+def _services(services: Iterable[Json], now: datetime) -> list[str]:
+    rows = []
+    for service in services:
+        metrics = service.get("metrics", {})
+        rows.append(
+            (
+                service["name"],
+                service["state"],
+                span(since(service["since"], now)),
+                size(metrics.get("memory:total_rss")),
+                f"{metrics['process:count']:.0f}" if metrics.get("process:count") else "–",
+                service["why"] or service["reason"] or "",
+            )
+        )
+    return table(("SERVICE", "STATE", "SINCE>", "MEMORY>", "PROCESSES>", ""), rows, most=26)
+
+
+def _incident(incident: Json, now: datetime) -> list[str]:
+    metric, severity = incident.get("metric", ""), incident["severity"]
+    what = clean(metric)
+    if incident["value"] is not None:
+        value, limit = incident["value"], incident["threshold"]
+        what += f" {measure(metric, value)} (limit {measure(metric, limit)})"
+    age = span(since(incident["opened_at"], now))
+    head = f"{paint(severity)} {clean(incident['service'])}: {what}, open for {age}"
+    acts = [
+        f"  {act['verb']}: {paint(act['outcome'] or 'under way')}"
+        + (f" ({clean(act['reason'])})" if act["reason"] else "")
+        for act in incident["actions"]
+    ]
+    rule = clean(incident["rule"])
+    return [head, cut(f"  {rule}", columns()), *acts, f"  incident {incident['id']}"]
+
+
+def _troubles(status: Json) -> list[str]:
+    found = []
+    if not status.get("ready", True):
+        found.append("not ready: not all services have been looked up yet")
+    if status.get("dry_run"):
+        found.append("dry run: no verb is carried out")
+    found += [clean(text) for text in status.get("trouble", ())]
+    found += [
+        f"init {i['name']} does not answer: {clean(i['reason'])}"
+        for i in status["inits"]
+        if not i["up"]
+    ]
+    for file in status["files"]:
+        if not file["ok"]:
+            found += [f"{clean(file['path'])} is not in force:", *_indented(file["error"])]
+    outbox, rules = status["outbox"], status["rules"]
+    if rules["disabled"]:
+        found.append(f"{rules['disabled']} of the rules disabled, {rules['loaded']} in force")
+    if outbox["pending"]:
+        age = span(outbox["oldest_age_seconds"])
+        found.append(f"{outbox['pending']} messages not delivered yet, the oldest for {age}")
+    if outbox["dead"]:
+        found.append(f"{outbox['dead']} messages given up")
+    return found
+
+
+def _indented(text: str | None) -> list[str]:
+    return [f"  {plain(line)}" for line in (text or "").splitlines()]
