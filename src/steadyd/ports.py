@@ -101,11 +101,15 @@ class InitSystem(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SampleTarget:
-    """What the sampler needs to know of a unit to find its processes."""
+    """What the sampler needs to know of a unit to find its processes.
+
+    Counting descriptors doubles the cost of a sample: `fds` says whether anybody wants them.
+    """
 
     unit: str
     cgroup: str = ""
     main_pid: int = 0
+    fds: bool = True
 
 
 class Sampler(Protocol):

@@ -7,6 +7,7 @@ shared folder.
 import hashlib
 import http.client
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,25 +22,45 @@ ROOT = Path(__file__).resolve().parents[2]
 DEBIAN_PYTHON = "/usr/bin/python3"
 STUB = """#!/usr/bin/python3 -I
 import sys
-sys.path.insert(0, "/usr/lib/steadyd")
+sys.path[:0] = ["/usr/lib/steadyd-app", "/usr/lib/steadyd"]
 from steadyd.__main__ import main
 sys.exit(main())
 """
 MAIL, SLACK, WEB, PROMETHEUS = 2525, 443, 10870, 9090
 
 
-def installed() -> Path:
-    """Return a folder with steadyd and its dependencies, made once for each state of the tree."""
-    digest = hashlib.sha256((ROOT / "requirements-demo.txt").read_bytes()).hexdigest()[:12]
-    libraries = ROOT / ".cache" / f"lib-{digest}"
-    if not libraries.is_dir():
-        work = libraries.with_suffix(".new")
-        shutil.rmtree(work, ignore_errors=True)
-        command = [DEBIAN_PYTHON, "-m", "pip", "install", "-q", "--require-hashes", "--no-compile"]
-        command += ["--target", str(work), "-r", str(ROOT / "requirements-demo.txt")]
-        subprocess.run(command, check=True, capture_output=True)
-        work.rename(libraries)
-    return libraries
+def installed() -> tuple[Path, Path]:
+    """Return the folders of steadyd's dependencies and of steadyd, compiled as pip compiles."""
+    pins = (ROOT / "requirements-demo.txt").read_bytes()
+    libraries = _made("lib", pins, _install)
+    sources = sorted((ROOT / "src/steadyd").rglob("*.py"))
+    text = b"".join(str(path).encode() + path.read_bytes() for path in sources)
+    return libraries, _made("app", text, _copy)
+
+
+def _made(kind: str, content: bytes, make: Callable[[Path], None]) -> Path:
+    """Return a folder below .cache that depends on nothing but `content`."""
+    final = ROOT / ".cache" / f"{kind}-{hashlib.sha256(content).hexdigest()[:12]}"
+    if not final.is_dir():
+        for old in final.parent.glob(f"{kind}-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        work = final.with_name(f"{kind}.new-{os.getpid()}")
+        work.mkdir(parents=True)
+        make(work)
+        subprocess.run([DEBIAN_PYTHON, "-m", "compileall", "-q", str(work)], capture_output=True)
+        work.rename(final)
+    return final
+
+
+def _install(work: Path) -> None:
+    command = [DEBIAN_PYTHON, "-m", "pip", "install", "-q", "--require-hashes", "--no-compile"]
+    command += ["--target", str(work), "-r", str(ROOT / "requirements-demo.txt")]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def _copy(work: Path) -> None:
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src/steadyd", work / "steadyd", ignore=ignore)
 
 
 class SteadyHost(SystemdHost):  # type: ignore[misc]
@@ -70,16 +91,9 @@ class SteadyHost(SystemdHost):  # type: ignore[misc]
         every |= {f"/etc/steadyd/rules.d/{name}": text for name, text in (rules or {}).items()}
         every |= {f"/usr/lib/systemd/system/{n}": text for n, text in (services or {}).items()}
         every |= files or {}
-        libraries = installed()
+        libraries, app = installed()
         binds = [(str(libraries), "/usr/lib/steadyd", True)]
-        binds += [(str(ROOT / "src/steadyd"), "/usr/lib/steadyd-src/steadyd", True)]
-        every["/usr/bin/steadyd"] = (
-            STUB.replace(
-                '"/usr/lib/steadyd")',
-                '"/usr/lib/steadyd")\nsys.path.insert(0, "/usr/lib/steadyd-src")',
-            ),
-            0o755,
-        )
+        binds += [(str(app), "/usr/lib/steadyd-app", True)]
         super().__init__(files=every, binds=binds, **kw)
         self.run(["systemd-sysusers", "steadyd.conf"])
         self.run(["systemd-tmpfiles", "--create", "steadyd.conf"])

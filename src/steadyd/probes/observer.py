@@ -1,12 +1,14 @@
 """When what is sampled: at each tick for all, in between for whom it is asked, for scrapes apart.
 
+A tick counts descriptors only where a rule names them; a sample for a scrape is complete.
+
 Rules read tick samples and those made for an event; a sample taken for a scrape is only shown.
 """
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steadyd.model.metric import MetricId, Readings, Sample
 from steadyd.ports import Sampler, SampleTarget
@@ -15,6 +17,7 @@ from steadyd.probes.rates import host_readings, service_readings
 SLICE = 50  # services sampled before the loop gets its turn: about 5 ms
 HOST_DEADLINE = 5.0  # seconds; a mount that hangs must not hold the tick back
 DISK = "disk"
+FDS = frozenset((MetricId("process", "fds"), MetricId("process", "fd_ratio")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Observer:
 
     def __init__(self, sampler: Sampler) -> None:
         self.newest: Mapping[str, Sample] = {}
-        self._newest_at = 0.0
+        self._complete_at = 0.0
         self._ticked: Mapping[str, Sample] = {}
         self._sampler = sampler
         self._one = asyncio.Lock()
@@ -43,25 +46,24 @@ class Observer:
 
     async def tick(self, wanted: Sequence[Wanted]) -> dict[str, Readings]:
         """Sample all; return the readings by name against the tick before."""
-        samples = await self._sample(wanted)
+        samples = await self._sample([_for_rules(w) for w in wanted])
         readings = self._readings(wanted, samples)
         self._ticked = self.newest = samples
-        self._newest_at = time.monotonic()
+        self._complete_at = 0.0
         return readings
 
     async def look(self, wanted: Sequence[Wanted]) -> dict[str, Readings]:
         """Sample some now; return their readings against the last tick."""
-        return self._readings(wanted, await self._sample(wanted))
+        return self._readings(wanted, await self._sample([_for_rules(w) for w in wanted]))
 
     async def refresh(self, wanted: Sequence[Wanted], oldest: float) -> None:
         """Make the newest samples at most `oldest` seconds old, with one walk for all who ask."""
-        if time.monotonic() - self._newest_at < oldest:
+        if time.monotonic() - self._complete_at < oldest:
             return
         async with self._one:
-            if time.monotonic() - self._newest_at < oldest:
-                return
-            self.newest = await self._sample(wanted)
-            self._newest_at = time.monotonic()
+            if time.monotonic() - self._complete_at >= oldest:
+                self.newest = await self._sample(wanted)
+                self._complete_at = time.monotonic()
 
     def _readings(
         self, wanted: Sequence[Wanted], samples: Mapping[str, Sample]
@@ -101,3 +103,9 @@ class Observer:
             return await asyncio.wait_for(asyncio.shield(self._host), HOST_DEADLINE)
         except TimeoutError:
             return None
+
+
+def _for_rules(wanted: Wanted) -> Wanted:
+    if wanted.target is None or wanted.metrics & FDS:
+        return wanted
+    return replace(wanted, target=replace(wanted.target, fds=False))

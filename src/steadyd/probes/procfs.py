@@ -151,13 +151,14 @@ class _Unit:
 class _Tally:
     """The sums over the processes of one unit."""
 
-    def __init__(self) -> None:
+    def __init__(self, count_fds: bool) -> None:
         self.at = time.monotonic()
+        self.count_fds = count_fds
         self.rss = self.user = self.system = 0
         self.threads = self.zombies = 0
         self.fds = 0
         self.fd_ratio = -1.0
-        self.no_fds = ""
+        self.no_fds = "" if count_fds else "not counted in this sample"
         self.alive: list[ProcessId] = []
         self.main: ProcessId | None = None
         self.main_fields: list[bytes] = []
@@ -196,7 +197,7 @@ class ProcSampler:
             if not unit.folder and target.main_pid > 0:
                 children = self._children() if children is None else children
                 pids = list(_descendants(target.main_pid, children))
-            if sample := self._measure(unit, pids, target.main_pid):
+            if sample := self._measure(unit, pids, target):
                 samples[target.unit] = sample
             else:
                 self._units.pop(target.unit).close()
@@ -273,8 +274,8 @@ class ProcSampler:
 
     # measuring
 
-    def _measure(self, unit: _Unit, pids: Iterable[int], main_pid: int) -> Sample | None:
-        tally = _Tally()
+    def _measure(self, unit: _Unit, pids: Iterable[int], target: SampleTarget) -> Sample | None:
+        tally, main_pid = _Tally(target.fds), target.main_pid
         kept: dict[int, _Process] = {}
         for pid in dict.fromkeys(pids):
             if process := self._count(unit, pid, main_pid, tally):
@@ -308,7 +309,8 @@ class ProcSampler:
             tally.alive.insert(0, process.identity)
         else:
             tally.alive.append(process.identity)
-        self._add_fds(process, tally)
+        if tally.count_fds:
+            self._add_fds(process, tally)
         return process
 
     def _add_fds(self, process: _Process, tally: _Tally) -> None:

@@ -24,7 +24,6 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.polling import PollingObserver
 
 SETTLE: Final = 0.3  # seconds without an event after which the files are read
 LONGEST: Final = 2.0  # seconds after the first event at which they are read anyway
@@ -132,6 +131,8 @@ class _Watching:
 
     def _observer(self, place: str) -> Any:
         if _file_system(place) in WITHOUT_EVENTS:
+            from watchdog.observers.polling import PollingObserver  # noqa: PLC0415 - rarely needed
+
             self._polling = self._polling or _started(PollingObserver(timeout=POLL))
             return self._polling
         self._inotify = self._inotify or _started(Observer())
