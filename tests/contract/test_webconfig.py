@@ -5,6 +5,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
+import bcrypt
 import pytest
 
 from steadyd.exposition import webconfig
@@ -12,7 +13,7 @@ from steadyd.exposition.listen import WebError
 from steadyd.exposition.web import Web
 from steadyd.exposition.webconfig import WebConfig
 from tests.fakes.exposition import SECRET, FakeDaemon
-from tests.fakes.http import ask, serving
+from tests.fakes.http import ask, htpasswd, serving
 
 HASH = "$2y$10$" + "a" * 21 + "e" + "a" * 31
 TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key"
@@ -21,14 +22,6 @@ TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key"
 def basic(user: str, password: str) -> dict[str, str]:
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     return {"Authorization": f"Basic {token}"}
-
-
-def htpasswd(password: str, cost: int = 5) -> str:
-    done = subprocess.run(
-        ["htpasswd", "-niBC", str(cost), ""], input=password, capture_output=True, text=True,
-        check=True, timeout=30,
-    )  # fmt: skip
-    return done.stdout.strip().removeprefix(":")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +193,27 @@ async def test_bcrypt_runs_once_for_the_same_credentials(
         config._answers[str(i).encode()] = False
     assert await config.admits(basic("ada", "other")["Authorization"]) is False
     assert len(config._answers) <= 400
+
+
+async def test_a_stranger_never_gets_in_whatever_the_dummy_hash_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text(f'basic_auth_users: {{ada: "{htpasswd("pw")}"}}\n')
+    monkeypatch.setattr(webconfig, "_NOBODY", htpasswd("guess"))
+    config = WebConfig(str(file))
+    assert await config.admits(basic("eve", "guess")["Authorization"]) is False
+    assert await config.admits("") is False
+
+
+async def test_a_long_password_counts_as_far_as_bcrypt_reads(tmp_path: Path) -> None:
+    long = "a" * 100
+    hashed = bcrypt.hashpw(long[:72].encode(), bcrypt.gensalt(4)).decode()
+    file = tmp_path / "web.yml"
+    file.write_text(f'basic_auth_users: {{ada: "{hashed}"}}\n')
+    config = WebConfig(str(file))
+    assert await config.admits(basic("ada", long)["Authorization"]) is True
+    assert await config.admits(basic("ada", long[:71])["Authorization"]) is False
 
 
 async def test_users_change_live_and_a_bad_edit_keeps_the_last_good(

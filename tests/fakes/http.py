@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import socket
 import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,3 +86,12 @@ async def ask(
             return Answer(response.status, response.headers, response.read())
 
     return await asyncio.to_thread(work)
+
+
+def htpasswd(password: str, cost: int = 5) -> str:
+    """Return the hash of a password, as Apache's tool makes it."""
+    done = subprocess.run(
+        ["htpasswd", "-niBC", str(cost), ""], input=password, capture_output=True, text=True,
+        check=True, timeout=30,
+    )  # fmt: skip
+    return done.stdout.strip().removeprefix(":")

@@ -200,7 +200,7 @@ def _surroundings(snapshot: Snapshot, trusted: bool) -> str:
     files: list[tuple[Cell, ...]] = [
         (
             ("w", f"<code>{escape(view.path)}</code>"),
-            _ok(view.ok, "in force", "not in force"),
+            _ok(view.ok, "in force", "has errors"),
             ("w", escape((view.error or "") if trusted or view.ok else WITHHELD)),
         )
         for view in snapshot.files
