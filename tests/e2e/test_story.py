@@ -68,12 +68,14 @@ while True:
 VICTIM = "[Service]\nExecStart=/bin/sleep infinity\n"
 
 RULES = {
-    "puma.inq": "check service puma\n  if memory:total_rss > {limit}m then alert, reload\n",
+    "puma.inq": "check service puma {params}\n  if memory:total_rss > {limit}m then alert, reload\n",
     "worker.inq": "check service worker\n  if memory:total_rss > 50m then alert, restart\n",
     "victim.inq": "check service victim\n  if down then alert, restart\n",
 }
 CONFIG = f"""
 cycle = "1s"
+[actions]
+host_budget = "99/1h"
 [routes]
 default = ["mailto://127.0.0.1:{MAIL}/?from=steadyd@box.example&to=ops@example.com", "file:slack"]
 """
@@ -81,11 +83,11 @@ LIMIT = 250
 SLACK_URL = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops"
 
 
-def make_host() -> SteadyHost:
+def make_host(params: str = "") -> SteadyHost:
     host = SteadyHost(
         config=CONFIG,
         default="REQUESTS_CA_BUNDLE=/etc/steadyd/slack.pem\n",
-        rules={name: text.format(limit=LIMIT) for name, text in RULES.items()},
+        rules={name: text.format(limit=LIMIT, params=params) for name, text in RULES.items()},
         services={
             "puma.service": (ROOT / "systemd/examples/puma.service").read_text(),
             "worker.service": LEAKER,
@@ -138,6 +140,14 @@ def heard(
     """Wait until a sink has at least so many messages about an incident; return them."""
     until(lambda: len(about(host.arrived(sink), incident)) >= least, seconds, f"{sink} {incident}")
     return about(host.arrived(sink), incident)
+
+
+def hears_the_end(host: SteadyHost, sink: str, incident: str) -> None:
+    def ended() -> bool:
+        told = [json.dumps(message) for message in about(host.arrived(sink), incident)]
+        return any("recovered after" in text or ": was " in text for text in told)
+
+    until(ended, 60, f"{sink}: the end of {incident}")
 
 
 def metric(host: SteadyHost, line: str) -> float:
@@ -215,7 +225,7 @@ def a_restart(host: SteadyHost) -> None:
     (incident,) = host.incidents("worker")
     assert [(a["verb"], a["outcome"]) for a in incident["actions"]] == [("restart", "healed")]
     assert host.show("worker", "MainPID")["MainPID"] != pid
-    until(lambda: len(about(host.arrived("mails"), incident["id"])) == 2)
+    hears_the_end(host, "mails", incident["id"])
     assert metric(host, 'steadyd_service_restarts_total{cause="rule",name="worker"}') == 1
 
 
@@ -226,8 +236,9 @@ def a_kill(host: SteadyHost) -> None:
     until(lambda: host.incidents("victim")[0]["state"] == "closed", what="victim is up again")
     (incident,) = host.incidents("victim")
     assert [(a["verb"], a["outcome"]) for a in incident["actions"]] == [("restart", "healed")]
-    told = heard(host, "mails", incident["id"], 2)
-    assert "is down" in told[0]["subject"]
+    hears_the_end(host, "mails", incident["id"])
+    told = json.dumps(about(host.arrived("mails"), incident["id"]))
+    assert "victim: is down" in told or "victim: was down" in told
 
 
 def scraped(host: SteadyHost, before: float) -> None:
@@ -246,7 +257,7 @@ def scraped(host: SteadyHost, before: float) -> None:
 def test_killed_at_random_it_loses_no_message_and_repeats_no_action() -> None:
     """kill -9 of the daemon at random moments of the story, many times."""
     dice = random.Random(20261123)
-    with make_host() as host:
+    with make_host("with cooldown 1s, budget 99/1h") as host:
         host.grant()
         host.run("mkdir -p /etc/systemd/system/steadyd.service.d")
         host.put(
@@ -255,9 +266,8 @@ def test_killed_at_random_it_loses_no_message_and_repeats_no_action() -> None:
         )
         host.run(["systemctl", "daemon-reload"])
         host.start_steadyd()
-        for round_ in range(1, 13):
+        for round_ in range(1, 11):
             until(lambda: len(puma_tree(host)[1]) == 2)
-            told_before = len(host.arrived("mails"))
             leak(host, 30)
             kill_at_random(host, dice)
             closes(host, round_)
@@ -265,9 +275,7 @@ def test_killed_at_random_it_loses_no_message_and_repeats_no_action() -> None:
             ran = [a for a in incident["actions"] if a["outcome"] != "suppressed"]
             assert len(ran) <= 1, incident
             for sink in ("mails", "posts"):
-                told = heard(host, sink, incident["id"], 1, 60)
-                assert any("recovered" in json.dumps(m) or "was " in json.dumps(m) for m in told)
-            assert len(host.arrived("mails")) > told_before
+                hears_the_end(host, sink, incident["id"])
 
 
 def kill_at_random(host: SteadyHost, dice: random.Random) -> None:
@@ -286,7 +294,23 @@ def host_incidents(host: SteadyHost) -> list[dict[str, Any]]:
 
 
 def closes(host: SteadyHost, count: int) -> None:
-    until(lambda: closed(host) >= count, 90, f"incident {count} closes")
+    """Wait for the end of an incident; a verb that was lost to a kill is not repeated by steadyd.
+
+    Where the kill came between the record of the verb and the call, the outcome is unknown and
+    an operator has to act: we are the operator.
+    """
+
+    def over() -> bool:
+        return closed(host) >= count
+
+    def lost() -> bool:
+        now = [i for i in host_incidents(host) if i["state"] == "open"]
+        return any(a["outcome"] == "unknown" for i in now for a in i["actions"])
+
+    until(lambda: over() or lost(), 60, f"incident {count} closes")
+    if not over():
+        host.run(["systemctl", "reload", "puma"])
+        until(over, 60, f"incident {count} closes")
 
 
 def closed(host: SteadyHost) -> int:
