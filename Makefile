@@ -30,7 +30,7 @@ demo: $(VENV)/demo
 	@$(BIN)/steadyd demo $(if $(ROUTE),--route "$(ROUTE)") $(ARGS)
 
 test: $(VENV)/dev
-	$(BIN)/python tests/run.py $(ARGS)
+	$(BIN)/pytest -q $(ARGS)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -68,7 +68,8 @@ while True:
 VICTIM = "[Service]\nExecStart=/bin/sleep infinity\n"
 
 RULES = {
-    "puma.inq": "check service puma {params}\n  if memory:total_rss > {limit}m then alert, reload\n",
+    "puma.inq": "check service puma {params}\n"
+    "  if memory:total_rss > {limit}m then alert, reload\n",
     "worker.inq": "check service worker\n  if memory:total_rss > 50m then alert, restart\n",
     "victim.inq": "check service victim\n  if down then alert, restart\n",
 }

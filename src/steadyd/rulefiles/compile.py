@@ -37,6 +37,7 @@ _SMALL: Final = 64 * 1024  # bytes; a memory size below it is a forgotten unit
 # Letters of unit names (systemd.unit(5)) with a glob sign; other texts are plain names.
 _GLOB: Final = re.compile(r"[\w@.:\\-]*[*?\[][\w@.:\\*?\[\]!-]*")
 
+_DEFAULTS: Final = CheckParams()
 _INSTANT: Final = Hold()
 _ALERT: Final = Alert()
 _ACTS: Final = {str(verb): Act(verb) for verb in Verb}
@@ -71,7 +72,7 @@ class Known:
 
     catalogue: MetricCatalogue
     routes: Collection[str] | None = None
-    defaults: CheckParams = CheckParams()
+    defaults: CheckParams = _DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)

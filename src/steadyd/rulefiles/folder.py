@@ -176,7 +176,7 @@ class RuleFiles:
                 self._last_good.forget(path)
         for cache in (self._parsed, self._compiled):
             for path in [path for path in cache if path not in paths]:
-                del cache[path]  # type: ignore[attr-defined]
+                del cache[path]
 
 
 def find(folders: Sequence[str]) -> tuple[list[str], list[Judged]]:

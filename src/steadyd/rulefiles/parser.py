@@ -214,7 +214,7 @@ class _Parser:
                 pass
         elif unit == "of":
             self._later = "for N of M cycles"
-        self._fail("`cycles`", help=_help_with_hold(count, unit))
+        return self._fail("`cycles`", help=_help_with_hold(count, unit))
 
     def _action(self) -> Action:
         kind, start = self._kind, self._start

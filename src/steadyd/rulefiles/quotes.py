@@ -28,7 +28,7 @@ def bare(text: str) -> str:
 
 
 def decode(text: str) -> str:
-    """Return the value of a parameter; quoted text by Go's rules for "…" (Go spec, String literals).
+    """Return the value of a parameter; quoted text by Go's rules (spec, String literals).
 
     Bytes that make no UTF-8 (`\\xff`) become U+FFFD. Raises BadQuote.
     """
