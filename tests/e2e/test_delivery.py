@@ -3,11 +3,8 @@
 import asyncio
 import os
 import signal
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,56 +15,9 @@ from steadyd.delivery.outbox import Outbox
 from steadyd.delivery.post import PostOffice
 from steadyd.delivery.routes import Routes
 from steadyd.model.notification import Message, Occasion, Parcel, ParcelState, Receipt, Tone
+from tests.fakes.target import SECRET, target
 
 HELLO = Message("box web: is down", "The body, with ünïcode.", Tone.FAILURE)
-SECRET = "TopSecretToken"
-
-
-class Target:
-    """A real HTTP server on loopback; `status` 0 hangs until released."""
-
-    def __init__(self, status: int = 200) -> None:
-        self.status, self.bodies = status, list[str]()
-        self.released = threading.Event()
-        target = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                if not target.status:
-                    target.released.wait(60)
-                    return
-                target.bodies.append(body)
-                self.send_response(target.status)
-                if target.status == 302:
-                    self.send_header("Location", "/elsewhere")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"json://user:{SECRET}@127.0.0.1:{self.server.server_port}/{SECRET}/"
-
-    def close(self) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.server.server_close()
-
-
-@contextmanager
-def target(status: int = 200) -> Iterator[Target]:
-    made = Target(status)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

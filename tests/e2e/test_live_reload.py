@@ -1,5 +1,6 @@
 """Rule files are edited while the daemon runs: every way that people and tools edit files."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.local import SLEEPER, Local, local, until
+from tests.fakes.target import target
 
-GOOD = "check service app\n  if memory:rss > 900m then alert\n"
-OTHER = "check service app\n  if memory:rss > 800m then alert\n"
-BAD = "check service app\n  if memory:rss > 900m thn alert\n"
+GOOD = "check service app\n  if memory:rss > 90k then alert\n"
+OTHER = "check service app\n  if memory:rss > 80k then alert\n"
+BAD = "check service app\n  if memory:rss > 90k thn alert\n"
 
 
 @pytest.fixture
@@ -21,13 +23,14 @@ def daemon(tmp_path: Path) -> Iterator[Local]:
         made.keep(app=SLEEPER, web=SLEEPER)
         made.rule("app", GOOD)
         made.start()
+        until(lambda: thresholds(made) == {"90k"}, 5, "the first rule")
         yield made
 
 
 def thresholds(daemon: Local) -> set[str]:
-    """What the rules of `app` are now, as `why` and the page know them."""
-    page = daemon.http("GET", "/")[1]
-    return {limit for limit in ("900m", "800m", "700m") if f"{limit}" in page}
+    """The limits that are in force: every process is over them, so that each has an incident."""
+    rules = " ".join(incident["rule"] for incident in daemon.api("status")["incidents"])
+    return {limit for limit in ("90k", "80k", "70k") if limit in rules}
 
 
 def loaded(daemon: Local) -> int:
@@ -36,12 +39,12 @@ def loaded(daemon: Local) -> int:
 
 def vim(path: Path, _: Path) -> None:
     subprocess.run(
-        ["vim.tiny", "-es", "-u", "NONE", "-c", "%s/900m/800m/", "-c", "wq", str(path)], check=True
+        ["vim.tiny", "-es", "-u", "NONE", "-c", "%s/90k/80k/", "-c", "wq", str(path)], check=True
     )
 
 
 def sed(path: Path, _: Path) -> None:
-    subprocess.run(["sed", "-i", "s/900m/800m/", str(path)], check=True)
+    subprocess.run(["sed", "-i", "s/90k/80k/", str(path)], check=True)
 
 
 def rename_over(path: Path, _: Path) -> None:
@@ -90,10 +93,9 @@ EDITS = [vim, sed, rename_over, truncate_and_write, link_in, folder_replaced, gi
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda f: f.__name__)
 def test_an_edit_takes_effect_at_once(daemon: Local, tmp_path: Path, edit: object) -> None:
-    assert thresholds(daemon) == {"900m"}
     edit(daemon.rules / "app.inq", tmp_path)  # type: ignore[operator]
 
-    until(lambda: thresholds(daemon) == {"800m"}, 5, "the new rule")
+    until(lambda: thresholds(daemon) == {"80k"}, 5, "the new rule")
 
 
 def test_a_folder_swapped_by_a_symlink_as_a_config_map_is(tmp_path: Path) -> None:
@@ -108,11 +110,11 @@ def test_a_folder_swapped_by_a_symlink_as_a_config_map_is(tmp_path: Path) -> Non
         (mount / "app.inq").symlink_to("..data/app.inq")
         made.rules.symlink_to(mount)
         made.start()
-        assert thresholds(made) == {"900m"}
+        until(lambda: thresholds(made) == {"90k"}, 5, "the first rule")
         (mount / "..tmp").symlink_to("..v2")
         (mount / "..tmp").rename(mount / "..data")
 
-        until(lambda: thresholds(made) == {"800m"}, 5, "the swapped rule")
+        until(lambda: thresholds(made) == {"80k"}, 5, "the swapped rule")
 
 
 def test_a_bad_edit_changes_nothing_and_is_told_with_its_place(daemon: Local) -> None:
@@ -121,19 +123,40 @@ def test_a_bad_edit_changes_nothing_and_is_told_with_its_place(daemon: Local) ->
     (daemon.rules / "app.inq").write_text(BAD)
     until(lambda: daemon.metric("steadyd_config_last_reload_successful") == 0, 5)
 
-    assert thresholds(daemon) == {"900m"}
+    assert thresholds(daemon) == {"90k"}
     assert loaded(daemon) == 3
-    (wrong,) = [f for f in daemon.api("status")["files"] if not f["ok"]]
-    assert "app.inq:2:24: error:" in wrong["error"]
+    assert "2:23" not in daemon.http("GET", "/")[1]  # lines of files are not for strangers
+    told = json.loads(daemon.ask("status", "--json").stdout)["files"]
+    (wrong,) = [file for file in told if not file["ok"]]
+    assert "app.inq:2:23: error:" in wrong["error"]
     reload = daemon.ask("reload", "--wait")
     assert reload.returncode == 1
-    assert "app.inq:2:24: error:" in reload.stdout + reload.stderr
+    assert "app.inq:2:23: error:" in reload.stdout + reload.stderr
 
-    web.write_text("check service web\n  if memory:rss > 700m then alert\n")
-    until(lambda: "700m" in thresholds(daemon), 5, "a good file beside a bad one")
+    web.write_text("check service web\n  if memory:rss > 70k then alert\n")
+    until(lambda: thresholds(daemon) == {"90k", "70k"}, 5, "a good file beside a bad one")
     (daemon.rules / "app.inq").write_text(OTHER)
     until(lambda: daemon.metric("steadyd_config_last_reload_successful") == 1, 5)
-    assert thresholds(daemon) == {"800m", "700m"}
+    until(lambda: thresholds(daemon) == {"80k", "70k"}, 5)
+
+
+def test_the_default_route_hears_once_of_the_bad_text_and_once_of_the_good(daemon: Local) -> None:
+    with target() as there:
+        secret = daemon.folder / "hook"
+        secret.write_text(there.url)
+        secret.chmod(0o600)
+        daemon.config('[routes]\ndefault = ["file:hook"]\n')
+        assert daemon.ask("reload", "--wait").returncode == 0
+        (daemon.rules / "app.inq").write_text(BAD)
+        until(lambda: there.bodies, 10, "the message that a file is bad")
+        (daemon.rules / "app.inq").write_text(BAD + "\n# still bad\n")
+        assert daemon.ask("reload", "--wait").returncode == 1
+        (daemon.rules / "app.inq").write_text(GOOD)
+        until(lambda: len(there.bodies) > 1, 20, "the message that it is good again")
+
+        assert "app.inq:2:23: error:" in there.bodies[0]
+        assert "good again" in there.bodies[1]
+        assert len(there.bodies) == 2
 
 
 def test_the_last_good_text_survives_a_restart_of_the_daemon(daemon: Local) -> None:
@@ -142,7 +165,7 @@ def test_the_last_good_text_survives_a_restart_of_the_daemon(daemon: Local) -> N
     assert daemon.stop() == 0
     daemon.start()
 
-    assert thresholds(daemon) == {"900m"}
+    assert thresholds(daemon) == {"90k"}
     assert daemon.metric("steadyd_config_last_reload_successful") == 0
 
 
@@ -169,7 +192,7 @@ def test_a_file_that_becomes_refused_keeps_its_last_good_text(daemon: Local, kin
             path.mkdir()
     until(lambda: not daemon.api("status")["files"][0]["ok"], 5)
 
-    assert thresholds(daemon) == {"900m"}
+    assert thresholds(daemon) == {"90k"}
     assert daemon.is_ready()
 
 
@@ -192,7 +215,7 @@ def test_hup_and_the_command_read_at_once(daemon: Local) -> None:
 def test_routes_of_the_configuration_are_read_again(daemon: Local) -> None:
     daemon.config('[routes]\nops = ["json://127.0.0.1:9/"]\n')
     assert daemon.ask("reload", "--wait").returncode == 0
-    daemon.rule("web", "check service web\n  if memory:rss > 700m then alert ops\n")
+    daemon.rule("web", "check service web\n  if memory:rss > 70k then alert ops\n")
     assert daemon.ask("reload", "--wait").returncode == 0
     daemon.config("[routs]\n")
     wrong = daemon.ask("reload", "--wait")
