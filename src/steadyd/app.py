@@ -13,6 +13,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from steadyd.delivery.dispatch import Dispatch
@@ -22,6 +23,7 @@ from steadyd.delivery.redact import shown
 from steadyd.delivery.render import folded, render
 from steadyd.delivery.routes import Routes
 from steadyd.engine import Engine, Options
+from steadyd.evaluation.subject import Subject as Service
 from steadyd.healing.ladder import make_id
 from steadyd.healing.remedies import carry_out
 from steadyd.model.fact import Answered, Fact, Intent, Moment, RulesChanged, Sampled, Step
@@ -34,11 +36,11 @@ from steadyd.model.notification import (
     Parcel,
     Receipt,
 )
-from steadyd.model.rule import HOST, metric_of
+from steadyd.model.rule import HOST
 from steadyd.model.snapshot import Chapter, OutboxView, Snapshot, Why
 from steadyd.ports import InitSystem, ReloadReport, Sampler, SampleTarget, TestReport
 from steadyd.probes.catalogue import CATALOGUE, metric_id
-from steadyd.probes.observer import Observer, Wanted
+from steadyd.probes.observer import Observer, Wanted, wanted_depth
 from steadyd.rulefiles.folder import RuleFiles, defaults_of
 from steadyd.rulefiles.watch import RuleWatch
 from steadyd.schedule import Ticker
@@ -102,6 +104,8 @@ class App:
         self._config_ok, self._config_error, self._config_loaded_at = True, "", 0.0
         self._disabled = 0
         self._tasks: asyncio.TaskGroup | None = None
+        self._wants: dict[str, Wanted] = {}
+        self._wants_of = -1
 
     # -- the flow
 
@@ -211,7 +215,7 @@ class App:
     async def _tick(self) -> None:
         if self.watch.missing:
             self.watch.look_again()
-        readings = await self.observer.tick(self._wanted(self.engine.subjects))
+        readings = await self.observer.tick(self._wanted())
         self.tell(Sampled(readings, tick=True))
 
     async def _keep_house(self) -> None:
@@ -225,22 +229,22 @@ class App:
             raise RuntimeError("the daemon does not run")
         self._tasks.create_task(work)
 
-    def _wanted(self, names: Iterable[str]) -> list[Wanted]:
-        wanted = []
-        for name in names:
-            subject = self.engine.subjects.get(name)
-            if subject is None:
-                continue
-            metrics = frozenset(metric_of(r.condition) for r in self.engine.rules_of(name))
-            status, target = subject.status, None
-            if (
-                status is not None
-                and subject.unit is not None
-                and (status.main_pid or status.cgroup)
-            ):
-                target = SampleTarget(" ".join(subject.unit), status.cgroup, status.main_pid)
-            wanted.append(Wanted(name, metrics, target, host=name == HOST))
-        return wanted
+    def _wanted(self, names: Iterable[str] | None = None) -> list[Wanted]:
+        """Return what is to be sampled of some services, of all without `names`."""
+        if self._wants_of != self.engine.revision:
+            self._wants = {name: self._want(s) for name, s in self.engine.subjects.items()}
+            self._wants_of = self.engine.revision
+        if names is None:
+            return list(self._wants.values())
+        return [self._wants[name] for name in names if name in self._wants]
+
+    def _want(self, subject: Service) -> Wanted:
+        metrics, status = self.engine.metrics_of(subject.name), subject.status
+        if subject.unit is None or status is None or not (status.main_pid or status.cgroup):
+            return Wanted(subject.name, metrics, host=subject.name == HOST)
+        full = SampleTarget(" ".join(subject.unit), status.cgroup, status.main_pid)
+        target = replace(full, depth=wanted_depth(metrics))
+        return Wanted(subject.name, metrics, target, full)
 
     # -- telling people
 
@@ -299,6 +303,9 @@ class App:
 
     def snapshot(self) -> Snapshot:
         """Return the newest state."""
+        return self._snapshot(detail=True)
+
+    def _snapshot(self, detail: bool) -> Snapshot:
         now, oldest = time.time(), self.outbox.oldest()
         outbox = OutboxView(
             len(self.outbox),
@@ -329,13 +336,14 @@ class App:
                 self.post.failed,
                 self.routes.schemes,
                 tuple(text for text in trouble if text),
+                detail,
             ),
         )
 
-    async def fresh(self) -> Snapshot:
+    async def fresh(self, *, detail: bool = True) -> Snapshot:
         """Return the state with a sample that is at most one second old."""
-        await self.observer.refresh(self._wanted(self.engine.subjects), FRESH)
-        return self.snapshot()
+        await self.observer.refresh(self._wanted(), FRESH)
+        return self._snapshot(detail)
 
     async def incidents(self, limit: int) -> Sequence[tuple[Incident, Sequence[Action]]]:
         """Return incidents with their actions, newest first."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from steadyd.evaluation import machine
-from steadyd.evaluation.subject import Subject, UnitKey, remember
+from steadyd.evaluation.subject import COUNTERS, Subject, UnitKey, remember
 from steadyd.healing.guard import HOUR
 from steadyd.healing.ladder import Ladder, Standing, make_id
 from steadyd.model.decision import Opened, Resolved
@@ -84,6 +84,7 @@ class Engine:
         }
         self._routes: frozenset[str] = frozenset()
         self._by_service: dict[str, list[Rule]] = {}
+        self._metrics: dict[str, frozenset[MetricId]] = {}
         self._by_unit: dict[UnitKey, list[Subject]] = {}
         self._statuses: dict[UnitKey, UnitStatus] = {}
         self._open = {i.rule_key: i.id for i in self.incidents.values()}
@@ -91,6 +92,7 @@ class Engine:
         self._second: dict[str, float] = {}
         self._now, self._out = now, Step()
         self.evaluations = self.unknowns = 0
+        self.revision = 0  # of what is watched where; not of what is read
 
     def step(self, facts: Sequence[Fact], now: Moment, *, kill_switch: bool = False) -> Step:
         """Apply a batch of facts and whatever is due at `now`."""
@@ -133,6 +135,10 @@ class Engine:
     def rules_of(self, service: str) -> list[Rule]:
         """Return the rules of a service in the order of the files."""
         return self._by_service.get(service, [])
+
+    def metrics_of(self, service: str) -> frozenset[MetricId]:
+        """Return the metrics that the rules of a service read."""
+        return self._metrics.get(service, frozenset())
 
     # -- facts
 
@@ -190,9 +196,14 @@ class Engine:
         self._by_service = {name: [] for name in params}
         for rule in self.rules.values():
             self._by_service[rule.service].append(rule)
+        self._metrics = {
+            name: frozenset(metric_of(rule.condition) for rule in some)
+            for name, some in self._by_service.items()
+        }
         self._index_units()
 
     def _index_units(self) -> None:
+        self.revision += 1
         self._by_unit = {}
         for subject in self.subjects.values():
             if subject.unit is not None:
@@ -226,6 +237,7 @@ class Engine:
         self._ended(self.ladder.judge(status, self._params()))
         for subject in self._by_unit.get(key, ()):
             subject.seen(status, self._now)
+            self.revision += 1
             if again:
                 self._restarted(subject)
             self._events(subject)
@@ -236,6 +248,7 @@ class Engine:
                 continue
             if fact.unit in ("", subject.unit[1]):
                 subject.lost(fact.reason, self._now, absent=bool(fact.unit))
+                self.revision += 1
 
     def _answered(self, fact: Answered) -> None:
         action = self.ladder.answered(fact, self._params())
@@ -257,9 +270,8 @@ class Engine:
             if not fact.tick and name not in fact.readings:
                 continue
             subject.readings = fact.readings.get(name, {})
-            if fact.tick:
-                memory = self.units.get(subject.unit) if subject.unit else None
-                subject.count(memory, self.options.cycle)
+            if fact.tick and subject.unit and not COUNTERS.isdisjoint(self._metrics[name]):
+                subject.count(self.units.get(subject.unit), self.options.cycle)
             for rule in self._by_service[name]:
                 if fact.tick or self._moving(rule):
                     self._evaluate(rule, tick=fact.tick)

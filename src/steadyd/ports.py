@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 from steadyd.model.incident import Action, Incident
@@ -99,17 +100,26 @@ class InitSystem(Protocol):
         """Let go of all connections; `run` ends."""
 
 
+class Depth(IntEnum):
+    """How much of a service's processes is read; each level costs about half as much again.
+
+    MEMORY: resident memory and the processes. USUAL: CPU, threads, zombies too. FULL: descriptors
+    too.
+    """
+
+    MEMORY = 1
+    USUAL = 2
+    FULL = 3
+
+
 @dataclass(frozen=True, slots=True)
 class SampleTarget:
-    """What the sampler needs to know of a unit to find its processes.
-
-    Counting descriptors doubles the cost of a sample: `fds` says whether anybody wants them.
-    """
+    """What the sampler needs to know of a unit to find its processes, and how deep to look."""
 
     unit: str
     cgroup: str = ""
     main_pid: int = 0
-    fds: bool = True
+    depth: Depth = Depth.FULL
 
 
 class Sampler(Protocol):
@@ -148,8 +158,11 @@ class Daemon(Protocol):
     def snapshot(self) -> Snapshot:
         """Return the newest state; costs nothing."""
 
-    async def fresh(self) -> Snapshot:
-        """Return the state with a sample that is at most one second old."""
+    async def fresh(self, *, detail: bool = True) -> Snapshot:
+        """Return the state with a sample that is at most one second old.
+
+        Without `detail` services have no readings and no rules: /metrics shows neither.
+        """
 
     async def incidents(self, limit: int) -> Sequence[tuple[Incident, Sequence[Action]]]:
         """Return incidents with their actions, newest first."""

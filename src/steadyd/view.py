@@ -91,7 +91,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the snapshot shows beside the engine."""
+    """What the snapshot shows beside the engine; `detail`: with readings and rules."""
 
     at: float
     started_at: float
@@ -112,11 +112,12 @@ class Surroundings:
     refused: Mapping[str, int]
     schemes: frozenset[str]
     trouble: tuple[str, ...]
+    detail: bool
 
 
 def snapshot(engine: Engine, around: Surroundings) -> Snapshot:
     """Read the present state off the engine."""
-    views = {name: _service(engine, s, around.samples) for name, s in engine.subjects.items()}
+    views = {name: _service(engine, subject, around) for name, subject in engine.subjects.items()}
     host = views.pop(HOST, None)
     return Snapshot(
         at=around.at,
@@ -147,15 +148,15 @@ def _actions(engine: Engine, recent: tuple[Action, ...]) -> tuple[Action, ...]:
     return tuple(sorted(by_id.values(), key=lambda a: a.asked_at, reverse=True)[:RECENT])
 
 
-def _service(engine: Engine, subject: Subject, samples: Mapping[str, Sample]) -> ServiceView:
-    status, sample = subject.status, samples.get(subject.name)
+def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceView:
+    status, sample = subject.status, around.samples.get(subject.name)
     init, unit = subject.unit or ("", "")
     memory = engine.units.get((init, unit), UnitMemory())
-    rules = engine.rules_of(subject.name)
-    wanted = {metric_of(rule.condition) for rule in rules} | set(subject.readings)
-    readings: dict[MetricId, Reading] = {
-        metric: engine.reading(subject.name, metric) for metric in wanted
-    }
+    rules = engine.rules_of(subject.name) if around.detail else []
+    readings: dict[MetricId, Reading] = {}
+    if around.detail:
+        wanted = engine.metrics_of(subject.name) | subject.readings.keys()
+        readings = {metric: engine.reading(subject.name, metric) for metric in wanted}
     return ServiceView(
         name=subject.name,
         unit=unit,

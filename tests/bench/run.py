@@ -20,7 +20,7 @@ from tests.e2e.kit import SteadyHost  # noqa: E402 - the path is set above
 
 SERVICE = """[Service]
 ExecStart=/bin/bash -c 'for i in 1 2 3 4; do (exec -a {name} sleep infinity) & done; \
-echo $$ > /run/bench/{name}.pid; exec -a {name} sleep infinity'
+echo $$$$ > /run/bench/{name}.pid; exec -a {name} sleep infinity'
 KillMode=control-group
 TimeoutStopSec=1
 """

@@ -208,7 +208,7 @@ class FakeDaemon:
     def snapshot(self) -> Snapshot:
         return self.now
 
-    async def fresh(self) -> Snapshot:
+    async def fresh(self, *, detail: bool = True) -> Snapshot:
         await self.hang.wait()
         return self.now
 

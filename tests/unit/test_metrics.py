@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from steadyd.exposition import delivery, itself, rules, services
-from steadyd.exposition.families import write
+from steadyd.exposition.families import Lines, write
 from steadyd.exposition.metrics import Metrics, accepts_gzip, negotiate
 from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import Snapshot
@@ -57,8 +57,8 @@ def test_both_ways_of_writing_give_the_same_text() -> None:
             return list(families)
 
     same = Same()
-    assert write(same, as_openmetrics=False) == generate_latest(same)  # type: ignore[arg-type]
-    assert write(same, as_openmetrics=True) == openmetrics.generate_latest(same)  # type: ignore[arg-type, no-untyped-call]
+    assert write(same, Lines(), as_openmetrics=False) == generate_latest(same)  # type: ignore[arg-type]
+    assert write(same, Lines(), as_openmetrics=True) == openmetrics.generate_latest(same)  # type: ignore[arg-type, no-untyped-call]
 
 
 def test_parsers_read_hostile_names_back() -> None:

@@ -178,6 +178,7 @@ def _give_back_memory() -> None:
     """Return to the kernel what only the start needed; what lives now is never garbage."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 10, 10)  # a tick makes thousands of values that die by themselves
     with contextlib.suppress(OSError, AttributeError):  # a C library without malloc_trim(3)
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -14,6 +14,7 @@ from steadyd.model.service import ServiceState, UnitStatus
 UPTIME = MetricId("init", "uptime")
 RESTARTS = MetricId("init", "restarts")
 CRASHES = MetricId("init", "crashes")
+COUNTERS = frozenset((RESTARTS, CRASHES))
 
 CAUSES = ("rule", "init", "oom", "operator", "watchdog", "package", "boot", "unknown")
 

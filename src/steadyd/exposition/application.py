@@ -172,7 +172,7 @@ class Handlers:
         return _Counted(self, text)
 
     async def _text(self, accept: str, zipped: bool) -> Response:
-        snapshot = await self._fresh()
+        snapshot = await self._fresh(detail=False)
 
         def work() -> tuple[bytes, str]:
             text, content_type = self._metrics.text(snapshot, accept)
@@ -241,10 +241,10 @@ class Handlers:
             raise HTTPException(404, f"there is no route {route or 'default'}") from error
         return _json(api.tested(reports))
 
-    async def _fresh(self) -> Snapshot:
+    async def _fresh(self, *, detail: bool = True) -> Snapshot:
         try:
             async with asyncio.timeout(FRESH_SECONDS):
-                return await self._daemon.fresh()
+                return await self._daemon.fresh(detail=detail)
         except TimeoutError:
             log.warning("sampling takes longer than %g s; an older sample is shown", FRESH_SECONDS)
             return self._daemon.snapshot()

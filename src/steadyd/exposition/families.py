@@ -54,17 +54,44 @@ class Family(Metric):
             raise ValueError("rows are added with add()")
 
 
-def write(collector: Collector, *, as_openmetrics: bool) -> bytes:
+class Lines:
+    """The lines of the last scrape: most numbers stay the same from one to the next.
+
+    By sample name and values of the labels: the number, its line, and where the number starts.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[tuple[str, ...], tuple[float, str, int]]] = {}
+
+    def of(self, family: "Family") -> list[str]:
+        """Return the lines of a family."""
+        name, lines = family.sample_name, []
+        known = self._known.setdefault(name, {})
+        for values, number in family.rows:
+            line = known.get(values)
+            if line is None:
+                start = f"{name}{_labels(family.labels, values)} "
+                line = known[values] = (number, f"{start}{_number(number)}\n", len(start))
+            elif line[0] != number:
+                text = f"{line[1][: line[2]]}{_number(number)}\n"
+                line = known[values] = (number, text, line[2])
+            lines.append(line[1])
+        if len(known) > 2 * len(lines) + 64:  # series that are gone
+            kept = {values for values, _ in family.rows}
+            self._known[name] = {v: line for v, line in known.items() if v in kept}
+        return lines
+
+
+def write(collector: Collector, lines: Lines, *, as_openmetrics: bool) -> bytes:
     """Return the text of all families, in format 0.0.4 or OpenMetrics 1.0.0.
 
     Bytes that are no UTF-8 become question marks.
     """
-    escaped = _Escaped()
     parts: list[str] = []
     for family in collector.collect():
         if isinstance(family, Family):
             parts.append(_header(family, as_openmetrics))
-            parts += _lines(family, escaped)
+            parts += lines.of(family)
         elif as_openmetrics:
             text: bytes = openmetrics.generate_latest(_One(family))  # type: ignore[no-untyped-call]
             parts.append(text.decode().removesuffix("# EOF\n"))
@@ -83,29 +110,20 @@ class _One(Collector):
         return (self._family,)
 
 
-class _Escaped(dict[str, str]):
-    """Label values as they are written, each worked out once."""
-
-    def __missing__(self, value: str) -> str:
-        text = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-        self[value] = text
-        return text
-
-
 def _header(family: Family, as_openmetrics: bool) -> str:
     name = family.name if as_openmetrics else family.sample_name
     return f"# HELP {name} {family.documentation}\n# TYPE {name} {family.type}\n"
 
 
-def _lines(family: Family, escaped: _Escaped) -> list[str]:
-    if not family.labels:
-        return [f"{family.sample_name} {_number(number)}\n" for _, number in family.rows]
-    inside = ",".join(f'{label}="%s"' for label in family.labels)
-    line = f"{family.sample_name}{{{inside}}} %s\n"
-    return [
-        line % (*[escaped[value] for value in values], _number(number))
-        for values, number in family.rows
-    ]
+def _labels(labels: Sequence[str], values: Sequence[str]) -> str:
+    if not labels:
+        return ""
+    pairs = zip(labels, map(_escaped, values), strict=True)
+    return "{" + ",".join(f'{label}="{value}"' for label, value in pairs) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def go_float(number: float) -> str:

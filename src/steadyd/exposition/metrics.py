@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encode
 from prometheus_client.registry import Collector
 
 from steadyd.exposition import delivery, itself, rules, services
-from steadyd.exposition.families import Family, write
+from steadyd.exposition.families import Family, Lines, write
 from steadyd.model.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,12 @@ Group = Callable[[Snapshot], Iterable[Metric]]
 
 
 class Metrics:
-    """Writes snapshots. Safe to use from several threads: it keeps nothing between scrapes."""
+    """Writes snapshots. Safe to use from several threads."""
 
     def __init__(self, groups: Mapping[str, Group] | None = None) -> None:
         """`groups` are the collectors by name; None: all of them."""
         process = ProcessCollector(registry=None)
+        self._lines = Lines()
         self._groups: Mapping[str, Group] = groups or {
             "services": services.collect,
             "rules": rules.collect,
@@ -49,7 +50,8 @@ class Metrics:
         """Return the text and its content type for an Accept header."""
         content_type = negotiate(accept)
         as_openmetrics = content_type.startswith(OPENMETRICS)
-        return write(self.registry(snapshot), as_openmetrics=as_openmetrics), content_type
+        text = write(self.registry(snapshot), self._lines, as_openmetrics=as_openmetrics)
+        return text, content_type
 
 
 def negotiate(accept: str) -> str:

@@ -1,6 +1,6 @@
 """When what is sampled: at each tick for all, in between for whom it is asked, for scrapes apart.
 
-A tick counts descriptors only where a rule names them; a sample for a scrape is complete.
+A tick looks as deep as the rules need; a sample for a scrape is complete.
 
 Rules read tick samples and those made for an event; a sample taken for a scrape is only shown.
 """
@@ -8,28 +8,32 @@ Rules read tick samples and those made for an event; a sample taken for a scrape
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from steadyd.model.metric import MetricId, Readings, Sample
-from steadyd.ports import Sampler, SampleTarget
+from steadyd.ports import Depth, Sampler, SampleTarget
 from steadyd.probes.rates import host_readings, service_readings
 
 SLICE = 50  # services sampled before the loop gets its turn: about 5 ms
 HOST_DEADLINE = 5.0  # seconds; a mount that hangs must not hold the tick back
 DISK = "disk"
 FDS = frozenset((MetricId("process", "fds"), MetricId("process", "fd_ratio")))
+LIGHT = frozenset(
+    (MetricId("memory", "rss"), MetricId("memory", "total_rss"), MetricId("process", "count"))
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One service (or the host: `host`) and the metrics that its rules name.
 
-    `target` is None where nothing runs.
+    `target` is None where nothing runs; `full` is the same for a complete sample.
     """
 
     name: str
     metrics: frozenset[MetricId]
     target: SampleTarget | None = None
+    full: SampleTarget | None = None
     host: bool = False
 
 
@@ -46,7 +50,7 @@ class Observer:
 
     async def tick(self, wanted: Sequence[Wanted]) -> dict[str, Readings]:
         """Sample all; return the readings by name against the tick before."""
-        samples = await self._sample([_for_rules(w) for w in wanted])
+        samples = await self._sample(wanted)
         readings = self._readings(wanted, samples)
         self._ticked = self.newest = samples
         self._complete_at = 0.0
@@ -54,7 +58,7 @@ class Observer:
 
     async def look(self, wanted: Sequence[Wanted]) -> dict[str, Readings]:
         """Sample some now; return their readings against the last tick."""
-        return self._readings(wanted, await self._sample([_for_rules(w) for w in wanted]))
+        return self._readings(wanted, await self._sample(wanted))
 
     async def refresh(self, wanted: Sequence[Wanted], oldest: float) -> None:
         """Make the newest samples at most `oldest` seconds old, with one walk for all who ask."""
@@ -62,7 +66,7 @@ class Observer:
             return
         async with self._one:
             if time.monotonic() - self._complete_at >= oldest:
-                self.newest = await self._sample(wanted)
+                self.newest = await self._sample(wanted, complete=True)
                 self._complete_at = time.monotonic()
 
     def _readings(
@@ -75,9 +79,11 @@ class Observer:
             for w in wanted
         }
 
-    async def _sample(self, wanted: Sequence[Wanted]) -> dict[str, Sample]:
+    async def _sample(
+        self, wanted: Sequence[Wanted], *, complete: bool = False
+    ) -> dict[str, Sample]:
         samples: dict[str, Sample] = {}
-        targets = [w.target for w in wanted if w.target is not None]
+        targets = [t for w in wanted if (t := w.full if complete else w.target) is not None]
         grouped = [t for t in targets if t.cgroup]
         slices = [grouped[i : i + SLICE] for i in range(0, len(grouped), SLICE)]
         slices.append([t for t in targets if not t.cgroup])  # these share one pass over /proc
@@ -105,7 +111,9 @@ class Observer:
             return None
 
 
-def _for_rules(wanted: Wanted) -> Wanted:
-    if wanted.target is None or wanted.metrics & FDS:
-        return wanted
-    return replace(wanted, target=replace(wanted.target, fds=False))
+def wanted_depth(metrics: frozenset[MetricId]) -> Depth:
+    """Return how deep a tick has to look for the metrics that rules name."""
+    if metrics & FDS:
+        return Depth.FULL
+    sampled = {metric for metric in metrics if metric.family != "init"}
+    return Depth.MEMORY if sampled <= LIGHT else Depth.USUAL

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from steadyd.model.metric import Sample
 from steadyd.model.service import ProcessId
-from steadyd.ports import SampleTarget
+from steadyd.ports import Depth, SampleTarget
 from steadyd.probes.host import cgroup_mounts, disk_percent, host_raw, mount_points
 
 LIMITS_SECONDS = 60.0  # how old a process's limit of descriptors may be
@@ -111,13 +111,25 @@ class _File:
 class _Process(_File):
     """A process by its kept stat file: ESRCH says that it is gone, even if its pid lives on."""
 
-    __slots__ = ("fd_folder", "identity", "limit", "limit_at")
+    __slots__ = ("fd_folder", "identity", "limit", "limit_at", "statm")
 
     def __init__(self, folder: str, pid: int, budget: _Budget) -> None:
         super().__init__(f"{folder}/stat", budget)
         self.fd_folder = f"{folder}/fd"
+        self.statm = _File(f"{folder}/statm", budget)
         self.limit, self.limit_at = 0.0, float("-inf")
         self.identity = ProcessId(pid, -1)
+
+    def pages(self) -> int:
+        """Return its resident pages, 0 if it is gone or a zombie. Half as costly as its stat."""
+        try:
+            return int(self.statm.read().split(None, 2)[1])
+        except (OSError, ValueError, IndexError):
+            return 0
+
+    def close(self) -> None:
+        super().close()
+        self.statm.close()
 
     def fields(self) -> list[bytes]:
         """Return the fields of its stat, none if it is gone."""
@@ -162,6 +174,7 @@ class _Tally:
         self.alive: list[ProcessId] = []
         self.main: ProcessId | None = None
         self.main_fields: list[bytes] = []
+        self.main_pages = 0
 
 
 class ProcSampler:
@@ -275,16 +288,45 @@ class ProcSampler:
     # measuring
 
     def _measure(self, unit: _Unit, pids: Iterable[int], target: SampleTarget) -> Sample | None:
-        tally, main_pid = _Tally(target.fds), target.main_pid
+        tally, main_pid = _Tally(target.depth is Depth.FULL), target.main_pid
         kept: dict[int, _Process] = {}
+        count = self._weigh if target.depth is Depth.MEMORY else self._count
         for pid in dict.fromkeys(pids):
-            if process := self._count(unit, pid, main_pid, tally):
+            if process := count(unit, pid, main_pid, tally):
                 kept[pid] = process
         for pid, process in unit.processes.items():
             if kept.get(pid) is not process:
                 process.close()
         unit.processes = kept
-        return self._sample(unit, tally, main_pid) if kept else None
+        if not kept:
+            return None
+        if target.depth is Depth.MEMORY:
+            return self._light_sample(tally, main_pid)
+        return self._sample(unit, tally, main_pid)
+
+    def _weigh(self, unit: _Unit, pid: int, main_pid: int, tally: _Tally) -> _Process | None:
+        """Add a known process to the tally by its memory alone; another one as `_count` does."""
+        process = unit.processes.get(pid)
+        pages = process.pages() if process is not None else 0
+        if process is None or not pages:
+            return self._count(unit, pid, main_pid, tally)
+        tally.rss += pages
+        if pid == main_pid:
+            tally.main, tally.main_pages = process.identity, pages
+            tally.alive.insert(0, process.identity)
+        else:
+            tally.alive.append(process.identity)
+        return process
+
+    def _light_sample(self, tally: _Tally, main_pid: int) -> Sample:
+        raw = {"total_rss": tally.rss * self._page, "processes": len(tally.alive)}
+        missing: dict[str, str] = {}
+        if tally.main is not None:
+            pages = tally.main_pages or int(tally.main_fields[_RSS])
+            raw["rss"] = pages * self._page
+        else:
+            missing["rss"] = _no_main(main_pid)
+        return Sample(tally.at, raw, missing, tuple(tally.alive), tally.main)
 
     def _count(self, unit: _Unit, pid: int, main_pid: int, tally: _Tally) -> _Process | None:
         """Add a process to the tally; return it, or None if it is gone."""
@@ -347,9 +389,9 @@ class ProcSampler:
         if tally.main is not None:
             raw |= self._main(tally.main, tally.main_fields)
         else:
-            why = f"its main process {main_pid} is gone" if main_pid else "it has no main process"
             missing |= dict.fromkeys(
-                ("rss", "user_seconds", "system_seconds", "start_time_seconds"), why
+                ("rss", "user_seconds", "system_seconds", "start_time_seconds"),
+                _no_main(main_pid),
             )
         if tally.fd_ratio >= 0 and not tally.no_fds:
             raw |= {"open_fds": tally.fds, "worst_fd_ratio": tally.fd_ratio}
@@ -402,6 +444,10 @@ class ProcSampler:
 
 
 _NOTHING_KEPT = _Budget(0)
+
+
+def _no_main(main_pid: int) -> str:
+    return f"its main process {main_pid} is gone" if main_pid else "it has no main process"
 
 
 def _fd_budget() -> int:
