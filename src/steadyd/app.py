@@ -335,6 +335,7 @@ class App:
                 self.post.sent,
                 self.post.failed,
                 self.routes.schemes,
+                self.observer.own(),
                 tuple(text for text in trouble if text),
                 detail,
             ),

@@ -128,6 +128,9 @@ class Sampler(Protocol):
     def sample(self, targets: Sequence[SampleTarget]) -> Mapping[str, Sample]:
         """Sample each target's processes now, keyed by `unit`; a target without any is left out."""
 
+    def own(self) -> Mapping[str, float]:
+        """Return what this process itself uses, under the names of `Snapshot.own`."""
+
     def host(self, mounts: Sequence[str]) -> Sample:
         """Sample the host; `mounts` are the file systems that rules name (`disk:/srv`)."""
 

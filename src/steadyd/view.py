@@ -111,6 +111,7 @@ class Surroundings:
     sent: Mapping[str, int]
     refused: Mapping[str, int]
     schemes: frozenset[str]
+    own: Mapping[str, float]
     trouble: tuple[str, ...]
     detail: bool
 
@@ -139,6 +140,7 @@ def snapshot(engine: Engine, around: Surroundings) -> Snapshot:
         outbox=around.outbox,
         counters=_counters(engine, around),
         dry_run=engine.options.dry_run,
+        own=around.own,
         trouble=around.trouble,
     )
 

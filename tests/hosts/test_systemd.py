@@ -332,6 +332,6 @@ async def test_a_crash_is_told_soon(rig: SystemdRig, init: Systemd) -> None:
 
 def test_only_the_running_init_is_detected(tmp_path: Any) -> None:
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
-    assert detect(tmp_path) == ()
+    assert detect(root=tmp_path) == ()
     (tmp_path / "run/systemd/system").mkdir(parents=True)
-    assert [init.name for init in detect(tmp_path)] == ["systemd"]
+    assert [init.name for init in detect(root=tmp_path)] == ["systemd"]

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from steadyd.exposition.families import Lines, write
 from steadyd.exposition.metrics import Metrics, accepts_gzip, negotiate
 from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import Snapshot
+from steadyd.probes.procfs import ProcSampler
 from tests.fakes.exposition import HOSTILE, gone, service, snapshot
 
 GROUPS = {
@@ -121,7 +123,10 @@ def test_no_pid_no_created_and_no_label_that_targets_use() -> None:
 
 
 def test_our_own_process_is_there() -> None:
-    assert value(snapshot(), "process_resident_memory_bytes")
+    own = ProcSampler().own()
+    now = replace(snapshot(), own=own)
+    assert value(now, "process_resident_memory_bytes") == own["rss"] > 5e6
+    assert value(now, "process_open_fds") == len(os.listdir("/proc/self/fd")) - 1
 
 
 def test_a_broken_collector_is_a_metric_and_not_a_failed_scrape(

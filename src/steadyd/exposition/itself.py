@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterator
+from typing import Literal
 
 from prometheus_client.core import Metric
 
@@ -45,3 +46,28 @@ def collect(snapshot: Snapshot) -> Iterator[Metric]:
         counter = Family(f"steadyd_{name}", "counter", help_)
         counter.add((), count)
         yield counter
+
+
+# The names and texts that every Prometheus client library has for its own process.
+_PROCESS: tuple[tuple[str, Literal["gauge", "counter"], str, str], ...] = (
+    ("virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", "virtual"),
+    ("resident_memory_bytes", "gauge", "Resident memory size in bytes.", "rss"),
+    (
+        "start_time_seconds",
+        "gauge",
+        "Start time of the process since unix epoch in seconds.",
+        "start_time_seconds",
+    ),
+    ("cpu_seconds", "counter", "Total user and system CPU time spent in seconds.", "cpu_seconds"),
+    ("open_fds", "gauge", "Number of open file descriptors.", "open_fds"),
+    ("max_fds", "gauge", "Maximum number of open file descriptors.", "max_fds"),
+)
+
+
+def process(snapshot: Snapshot) -> Iterator[Metric]:
+    """Yield the families about our own process."""
+    for name, kind, help_, key in _PROCESS:
+        if key in snapshot.own:
+            family = Family(f"process_{name}", kind, help_)
+            family.add((), snapshot.own[key])
+            yield family

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from prometheus_client.registry import Collector
@@ -30,14 +30,13 @@ class Metrics:
 
     def __init__(self, groups: Mapping[str, Group] | None = None) -> None:
         """`groups` are the collectors by name; None: all of them."""
-        process = ProcessCollector(registry=None)
         self._lines = Lines()
         self._groups: Mapping[str, Group] = groups or {
             "services": services.collect,
             "rules": rules.collect,
             "delivery": delivery.collect,
             "itself": itself.collect,
-            "process": lambda _: process.collect(),
+            "process": itself.process,
         }
 
     def registry(self, snapshot: Snapshot) -> CollectorRegistry:

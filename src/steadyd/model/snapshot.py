@@ -133,6 +133,8 @@ class Snapshot:
     outbox: OutboxView = OutboxView()
     counters: Counters = Counters()
     dry_run: bool = False
+    # what the daemon itself uses: virtual, rss, cpu_seconds, start_time_seconds, open_fds, max_fds
+    own: Mapping[str, float] = field(default_factory=dict)
     trouble: tuple[str, ...] = ()  # sentences: "state.db: disk full, delivering from memory"
 
 

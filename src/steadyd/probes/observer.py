@@ -48,6 +48,10 @@ class Observer:
         self._one = asyncio.Lock()
         self._host: asyncio.Future[Sample] | None = None
 
+    def own(self) -> Mapping[str, float]:
+        """Return what this process itself uses."""
+        return self._sampler.own()
+
     async def tick(self, wanted: Sequence[Wanted]) -> dict[str, Readings]:
         """Sample all; return the readings by name against the tick before."""
         samples = await self._sample(wanted)

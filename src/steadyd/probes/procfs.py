@@ -14,6 +14,7 @@ Those of the host are in `probes.host`.
 """
 
 import os
+import resource
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -32,7 +33,7 @@ _CLOCK_STEP = 0.5
 
 # places in /proc/PID/stat after the name: state is field 3 of proc(5)
 _STATE, _PPID, _UTIME, _STIME, _CUTIME, _CSTIME = 0, 1, 11, 12, 13, 14
-_THREADS, _STARTED, _RSS = 17, 19, 21
+_THREADS, _STARTED, _VSIZE, _RSS = 17, 19, 20, 21
 _DEAD = (b"Z", b"X")
 
 
@@ -192,6 +193,7 @@ class ProcSampler:
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._budget = _Budget(_fd_budget() if most_fds is None else most_fds)
         self._units: dict[str, _Unit] = {}
+        self._own = _File(f"{self._proc}/self/stat", self._budget)
         self._mounts = tuple(
             (self._root + mount, unified)
             for mount, unified in cgroup_mounts(self._text("self/mountinfo"))
@@ -236,8 +238,24 @@ class ProcSampler:
                 missing[name] = getattr(error, "strerror", None) or str(error)
         return Sample(time.monotonic(), raw, missing)
 
+    def own(self) -> Mapping[str, float]:
+        """Return what this process itself uses: bytes, seconds, descriptors."""
+        fields = split_stat(self._own.read())
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        folder = f"{self._proc}/self/fd"
+        fds = os.stat(folder).st_size if self._counts_fds else len(os.listdir(folder))
+        return {
+            "virtual": int(fields[_VSIZE]),
+            "rss": int(fields[_RSS]) * self._page,
+            "cpu_seconds": used.ru_utime + used.ru_stime,
+            "start_time_seconds": self._boot_time() + int(fields[_STARTED]) / self._ticks,
+            "open_fds": fds,
+            "max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        }
+
     def close(self) -> None:
         """Let go of all descriptors."""
+        self._own.close()
         for unit in self._units.values():
             unit.close()
         self._units.clear()
