@@ -14,7 +14,7 @@ from steadyd.probes.catalogue import CATALOGUE
 from steadyd.rulefiles.compile import Known
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = {"__init__", "link", "peerbus", "systemd_manager", "systemd_status", "xmlrpc"}
+SHARED = {"__init__", "link", "peerbus", "systemd_manager", "systemd_status", "supervisord_rpc"}
 
 
 def test_every_init_file_is_listed() -> None:
