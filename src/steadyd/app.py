@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,14 @@ from steadyd.model.notification import (
 )
 from steadyd.model.rule import HOST
 from steadyd.model.snapshot import Chapter, OutboxView, Snapshot, Why
-from steadyd.ports import InitSystem, ReloadReport, Sampler, SampleTarget, TestReport
+from steadyd.ports import (
+    InitSystem,
+    ReloadReport,
+    Sampler,
+    SampleTarget,
+    Supervisor,
+    TestReport,
+)
 from steadyd.probes.catalogue import CATALOGUE, metric_id
 from steadyd.probes.observer import Observer, Wanted, wanted_depth
 from steadyd.rulefiles.folder import RuleFiles, defaults_of
@@ -66,13 +73,9 @@ class App:
         store: Store,
         inits: Sequence[InitSystem],
         sampler: Sampler,
-        alive: Callable[[], None] = lambda: None,
-        beat: float | None = None,
+        supervisor: Supervisor,
     ) -> None:
-        """Bring everything back from the store. Raises SettingsError.
-
-        `alive` is called after each completed step, at least every `beat` seconds.
-        """
+        """Bring everything back from the store. Raises SettingsError."""
         self.settings, self.store, self.hostname = settings, store, socket.gethostname()
         self.started_at, self.ready = time.time(), asyncio.Event()
         self.routes = Routes(settings.targets(), store.key)
@@ -95,7 +98,7 @@ class App:
             self.hostname,
         )
         self._tally, self._ticker = Tally(), Ticker()
-        self._alive, self._beat = alive, beat
+        self._supervisor = supervisor
         self._facts: deque[Fact] = deque()
         self._wake = asyncio.Event()
         self._waiting: list[asyncio.Event] = []
@@ -134,6 +137,12 @@ class App:
                 self.ready.set()
         finally:
             await self.dispatch.close()
+
+    @property
+    def summary(self) -> str:
+        """Return in a few words what is watched."""
+        services = len(self.engine.subjects.keys() - {HOST})
+        return f"watching {services} services, {len(self.engine.rules)} rules"
 
     def tell(self, fact: Fact) -> None:
         """Queue a fact."""
@@ -175,7 +184,8 @@ class App:
 
     async def _rest(self) -> None:
         at = self.engine.wake_at()
-        waits = [self._beat] if self._beat is not None else []
+        beat = self._supervisor.beat
+        waits = [beat] if beat is not None else []
         waits += [max(0.0, at - time.monotonic())] if at is not None else []
         try:
             async with asyncio.timeout(min(waits, default=None)):
@@ -197,7 +207,7 @@ class App:
         if any(isinstance(fact, Sampled) and fact.tick for fact in facts):
             self._tally.evaluation_seconds.observe(time.perf_counter() - started)
             self._tally.last_evaluation_at = time.time()
-        self._alive()
+        self._supervisor.alive()
 
     def _kill_switch(self) -> bool:
         return os.path.exists(self.settings.actions.kill_switch)
@@ -370,6 +380,8 @@ class App:
     async def reload(self) -> ReloadReport:
         """Read all rule files, and the routes of the configuration, again, now."""
         async with self._reloading:
+            if self._tasks is not None:
+                self._supervisor.reloading()
             self._reload_routes()
             names = self.routes.names
             world = await asyncio.to_thread(self.files.read, names)
@@ -382,6 +394,7 @@ class App:
             self.tell(RulesChanged(world.rules, names))
             if self._tasks is not None:
                 await self._caught_up()
+                self._supervisor.ready(self.summary)
             return ReloadReport(
                 not errors, len(world.rules.rules), world.rules.disabled, tuple(errors)
             )

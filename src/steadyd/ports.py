@@ -181,3 +181,22 @@ class Daemon(Protocol):
 
     async def test_alert(self, route: str) -> Sequence[TestReport]:
         """Send a test message through each target of a route. Raises KeyError: no such route."""
+
+
+class Supervisor(Protocol):
+    """Whoever started the daemon and wants to know how it is (sd_notify(3), or nobody)."""
+
+    beat: float | None
+    """Seconds within which `alive` must be called again, None: nobody waits for it."""
+
+    def ready(self, summary: str) -> None:
+        """Start-up, or a reload, is complete."""
+
+    def reloading(self) -> None:
+        """A reload has begun; `ready` ends it."""
+
+    def alive(self) -> None:
+        """A step was completed."""
+
+    def stopping(self) -> None:
+        """The daemon is about to end."""

@@ -3,6 +3,7 @@
 import argparse
 import http.client
 import json
+import os
 import socket
 import sys
 import time
@@ -15,6 +16,7 @@ from steadyd.cli.terminal import clean
 from steadyd.settings import SettingsError, load, user_paths
 
 UNREACHABLE = 3  # contract.md, section 3
+SYSTEM = "/run/steadyd/control.sock"
 MOST = 64 << 20  # bytes of an answer
 
 
@@ -107,10 +109,12 @@ def _left(until: float) -> float:
 
 
 def _place() -> str:
+    """Return where the daemon listens: the user's own one, else that of the host."""
     try:
-        return load(None).control
+        place = load(None).control
     except SettingsError:  # the daemon's business; where it listens by default is known
-        return user_paths()[1]
+        place = user_paths()[1]
+    return SYSTEM if os.path.exists(SYSTEM) and not os.path.exists(place) else place
 
 
 def _told(place: str, why: str) -> str:

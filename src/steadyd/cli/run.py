@@ -6,11 +6,10 @@ import contextlib
 import ctypes
 import gc
 import logging
-import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,7 @@ from steadyd.app import App
 from steadyd.exposition import notify
 from steadyd.exposition.web import Web, WebError
 from steadyd.inits import detect
-from steadyd.ports import InitSystem
+from steadyd.ports import InitSystem, Supervisor
 from steadyd.probes.procfs import ProcSampler
 from steadyd.settings import Settings, SettingsError, check, load
 from steadyd.store import Store, StoreError
@@ -28,6 +27,11 @@ from steadyd.store import Store, StoreError
 logger = logging.getLogger("steadyd")
 
 M_ARENA_MAX = -8  # malloc.h
+SUPERVISORS: dict[str, Callable[[], Supervisor]] = {
+    "notify": notify.Systemd,
+    "sigstop": notify.SigStop,
+    "none": notify.Nobody,
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--web.config.file", dest="web_config", metavar="FILE")
     parser.add_argument("--web.enable-lifecycle", dest="lifecycle", action="store_true")
     parser.add_argument("--control", metavar="SOCKET", help="control socket")
-    parser.add_argument("--ready", choices=("notify", "sigstop", "none"), default="notify")
+    parser.add_argument("--ready", choices=tuple(SUPERVISORS), default="notify")
     parser.add_argument("--log.level", dest="log_level", choices=log.LEVELS, default="info")
     parser.add_argument(
         "--log.format", dest="log_format", choices=("logfmt", "json"), default="logfmt"
@@ -126,15 +130,8 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
     _raise_descriptor_limit()
     store = Store(Path(settings.state), machine_id=_machine_id(), boot_id=_boot_id())
     try:
-        watchdog = notify.watchdog_seconds()
-        app = App(
-            settings,
-            store,
-            _inits(settings),
-            ProcSampler(),
-            notify.alive if watchdog else lambda: None,
-            watchdog / 2 if watchdog else None,
-        )
+        supervisor = SUPERVISORS[args.ready]()
+        app = App(settings, store, _inits(settings), ProcSampler(), supervisor)
         web = Web(
             app,
             listen=settings.web.listen,
@@ -143,21 +140,21 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
             control=settings.control,
         )
         await web.start()
-        await _until_signal(args, app, web)
+        await _until_signal(app, web, supervisor)
     finally:
         store.close()
     return 0
 
 
-async def _until_signal(args: argparse.Namespace, app: App, web: Web) -> None:
+async def _until_signal(app: App, web: Web, supervisor: Supervisor) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    running = asyncio.create_task(app.run(web.run(), _say_ready(args, app, web)))
-    loop.add_signal_handler(signal.SIGHUP, lambda: app.begin(_reload(app)))
+    loop.add_signal_handler(signal.SIGHUP, lambda: app.begin(app.reload()))
+    running = asyncio.create_task(app.run(web.run(), _say_ready(app, web, supervisor)))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    notify.stopping()
+    supervisor.stopping()
     stopping.cancel()
     if not running.done():
         running.cancel()
@@ -167,14 +164,11 @@ async def _until_signal(args: argparse.Namespace, app: App, web: Web) -> None:
         logger.info("stopped")
 
 
-async def _say_ready(args: argparse.Namespace, app: App, web: Web) -> None:
+async def _say_ready(app: App, web: Web, supervisor: Supervisor) -> None:
     await app.ready.wait()
     _give_back_memory()
-    logger.info("%s; %s", _status(app), ", ".join(web.addresses))
-    if args.ready == "notify":
-        notify.ready(_status(app))
-    elif args.ready == "sigstop":
-        os.kill(os.getpid(), signal.SIGSTOP)
+    logger.info("%s; %s", app.summary, ", ".join(web.addresses))
+    supervisor.ready(app.summary)
 
 
 def _share_one_arena() -> None:
@@ -190,17 +184,6 @@ def _give_back_memory() -> None:
     gc.set_threshold(20_000, 10, 10)  # a tick makes thousands of values that die by themselves
     with contextlib.suppress(OSError, AttributeError):  # a C library without malloc_trim(3)
         ctypes.CDLL(None).malloc_trim(0)
-
-
-async def _reload(app: App) -> None:
-    notify.reloading()
-    await app.reload()
-    notify.ready(_status(app))
-
-
-def _status(app: App) -> str:
-    now = app.snapshot()
-    return f"watching {len(now.services)} services, {now.rules_loaded} rules"
 
 
 def _raise_descriptor_limit() -> None:

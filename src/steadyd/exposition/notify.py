@@ -1,6 +1,7 @@
 """Telling systemd how we are (sd_notify(3)). Without systemd nothing happens."""
 
 import os
+import signal
 import socket
 import time
 
@@ -46,6 +47,62 @@ def watchdog_seconds() -> float | None:
     if pid and pid != str(os.getpid()):
         return None
     return int(usec) / 1e6
+
+
+class Systemd:
+    """systemd as the supervisor of the daemon; see ports.Supervisor."""
+
+    def __init__(self) -> None:
+        seconds = watchdog_seconds()
+        self.beat = seconds / 2 if seconds else None
+
+    def ready(self, summary: str) -> None:
+        """Say that start-up, or a reload, is complete."""
+        ready(summary)
+
+    def reloading(self) -> None:
+        """Say that a reload has begun."""
+        reloading()
+
+    def alive(self) -> None:
+        """Feed the watchdog, if there is one."""
+        if self.beat is not None:
+            alive()
+
+    def stopping(self) -> None:
+        """Say that we are about to end."""
+        stopping()
+
+
+class SigStop:
+    """Upstart's `expect stop`: the daemon stops itself once when it is ready."""
+
+    beat: float | None = None
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def ready(self, summary: str) -> None:
+        """Raise SIGSTOP the first time; init sends SIGCONT."""
+        if not self._told:
+            self._told = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def reloading(self) -> None:
+        """Nobody asks."""
+
+    def alive(self) -> None:
+        """Nobody asks."""
+
+    def stopping(self) -> None:
+        """Nobody asks."""
+
+
+class Nobody(SigStop):
+    """No supervisor wants to know."""
+
+    def ready(self, summary: str) -> None:
+        """Nobody asks."""
 
 
 def _line(text: str) -> str:

@@ -122,21 +122,18 @@ _DAEMONS: Final = {
     "postgresql": _POSTGRESQL,
     "memstats": _MEMSTATS,
 }
-_DIMENSIONS: Final = (
-    dict.fromkeys(
-        """used_memory used_memory_rss used_memory_peak used_memory_lua repl_backlog_size
-        client_biggest_input_buf bytes bytes_read bytes_written Innodb_buffer_pool_bytes_data
-        Qcache_free_memory Bytes_received Bytes_sent Innodb_data_read Innodb_data_written
-        total_size Alloc HeapAlloc TotalAlloc""".split(),  # noqa: SIM905 - to be read
-        _BYTES,
-    )
-    | dict.fromkeys(
-        """rdb_last_bgsave_time_sec rdb_current_bgsave_time_sec aof_last_rewrite_time_sec
-        aof_current_rewrite_time_sec master_last_io_seconds_ago Seconds_Behind_Master""".split(),  # noqa: SIM905
-        _SECONDS,
-    )
-    | {"blk_hit_rate": _PERCENT}
-)
+_IN_BYTES: Final = """used_memory used_memory_rss used_memory_peak used_memory_lua
+    repl_backlog_size client_biggest_input_buf bytes bytes_read bytes_written
+    Innodb_buffer_pool_bytes_data Qcache_free_memory Bytes_received Bytes_sent Innodb_data_read
+    Innodb_data_written total_size Alloc HeapAlloc TotalAlloc"""
+_IN_SECONDS: Final = """rdb_last_bgsave_time_sec rdb_current_bgsave_time_sec
+    aof_last_rewrite_time_sec aof_current_rewrite_time_sec master_last_io_seconds_ago
+    Seconds_Behind_Master"""
+_DIMENSIONS: Final = {
+    **dict.fromkeys(_IN_BYTES.split(), _BYTES),
+    **dict.fromkeys(_IN_SECONDS.split(), _SECONDS),
+    "blk_hit_rate": _PERCENT,
+}
 _LATER_FAMILIES: Final = ("haproxy", "rabbitmq", "puma", "sidekiq", "php-fpm")
 
 

@@ -2,7 +2,6 @@
 
 import re
 from enum import Enum, auto
-from fractions import Fraction
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -15,13 +14,13 @@ _DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|min|m|h|d)")
 
 _PER: Final = {None: 0.0, "/sec": 1.0, "/min": 60.0, "/h": 3600.0}
 _BINARY: Final = {unit: 1024**power for power, unit in enumerate("kmgtp", 1)}
-_TIME: Final[dict[str, int | Fraction]] = {
-    "ms": Fraction(1, 1000),
-    "s": 1,
-    "min": 60,
-    "m": 60,
-    "h": 3600,
-    "d": 86400,
+_TIME: Final = {  # milliseconds
+    "ms": 1,
+    "s": 1000,
+    "min": 60_000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
 }
 
 
@@ -69,16 +68,17 @@ def amount(text: str) -> Quantity:
     if found is None:
         raise BadNumber("is no amount")
     sign, digits, decimals, suffix, per = found.groups()
-    unit, factor = _unit(suffix or "")
-    value: int | Fraction = _whole(sign, digits)
-    if decimals is not None:
+    unit, factor, divisor = _unit(suffix or "")
+    value = _whole(sign, digits)
+    if decimals:
         if len(decimals) > 30:
             raise BadNumber("has too many decimals")
-        value += Fraction(int(sign + decimals), 10 ** len(decimals))
+        value = int(sign + digits.lstrip("0") + decimals)
+        divisor *= 10 ** len(decimals)
     value *= factor
-    overflows = not -_LARGEST - 1 <= value <= _LARGEST
-    exact = int(value) if value.denominator == 1 else float(value)
-    return Quantity(exact, unit, _PER[per], overflows)
+    whole, rest = divmod(value, divisor)
+    overflows = not (-_LARGEST - 1) * divisor <= value <= _LARGEST * divisor
+    return Quantity(value / divisor if rest else whole, unit, _PER[per], overflows)
 
 
 def duration(text: str) -> float:
@@ -86,24 +86,25 @@ def duration(text: str) -> float:
     found = _DURATION.fullmatch(text)
     if found is None:
         raise BadNumber("is no duration such as 90s, 5m or 2h")
-    seconds = float(found[1]) * float(_TIME[found[2]])
+    seconds = float(found[1]) * _TIME[found[2]] / 1000
     if seconds > _LONGEST:
         raise BadNumber("is longer than ten years")
     return seconds
 
 
-def _unit(suffix: str) -> tuple[Unit, int | Fraction]:
+def _unit(suffix: str) -> tuple[Unit, int, int]:
+    """Return the unit, what a number of it is multiplied by, and what then divided by."""
     if not suffix:
-        return Unit.NONE, 1
+        return Unit.NONE, 1, 1
     if suffix == "%":
-        return Unit.PERCENT, 1
+        return Unit.PERCENT, 1, 1
     lower = suffix.lower()
     if lower in _BINARY:
-        return Unit.BINARY, _BINARY[lower]
+        return Unit.BINARY, _BINARY[lower], 1
     if lower in ("kb", "mb", "gb", "tb"):
-        return Unit.BYTES, _BINARY[lower[0]]
+        return Unit.BYTES, _BINARY[lower[0]], 1
     if suffix in _TIME:
-        return Unit.TIME, _TIME[suffix]
+        return Unit.TIME, _TIME[suffix], 1000
     raise BadNumber(f"has the unknown unit {suffix}")
 
 

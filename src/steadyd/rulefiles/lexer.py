@@ -6,7 +6,9 @@ other meaning. The time is linear in the length of the text, whatever the text.
 
 import re
 from bisect import bisect_right
-from typing import Final
+from itertools import accumulate, compress, repeat
+from operator import sub
+from typing import Final, NamedTuple
 
 KEYWORDS: Final = frozenset(
     ("check", "service", "host", "expose", "restart", "reload", "alert", "with", "if", "then")
@@ -16,42 +18,52 @@ NAME: Final = "name"
 OPERATOR: Final = "operator"
 INVALID: Final = "invalid"
 END: Final = "end"
+_COMMENT: Final = "comment"
 
-_KINDS: Final = {word: word for word in (*KEYWORDS, ",", ":", "(", ")")} | dict.fromkeys(
-    ("<", ">", "<=", ">="), OPERATOR
-)
-
-# Three groups: what separates, a good token, a bad one. The first item of a quoted text may be a
-# quote itself; an unfinished one takes all that follows.
-_TOKEN: Final = re.compile(
-    r"""((?:[ \t\r\n]++|\#[^\n]*+)*+)
-    (?: ( [A-Za-z0-9!$%&'*+\-/=?^_`{|}~.@\u0100-\U0010ffff]++
-        | [,:()]
-        | [<>]=?
-        | "(?:\\.|[^\\])(?:\\.|[^"\\])*+" )
-      | (".*|.)
-      | \Z )""",
+_BLANKS: Final = " \t\r\n"
+_LETTERS: Final = r"[A-Za-z0-9!$%&'*+\-/=?^_`{|}~.@\u0100-\U0010ffff]"
+# The first item of a quoted text may be a quote itself; an unfinished one takes all that follows.
+_QUOTED: Final = re.compile(r'"(?:\\.|[^\\])(?:\\.|[^"\\])*+"', re.DOTALL)
+_PIECE: Final = re.compile(
+    rf"""[{_BLANKS}]*+ (?: {_LETTERS}++ | [,:()] | [<>]=? | {_QUOTED.pattern}
+                         | \#[^\n]*+ | ".* | . | \Z )""",
     re.DOTALL | re.VERBOSE,
 )
 
-Token = tuple[str, str, int]
-"""Kind, text, offset in code points. The kind of a keyword or a sign is its text."""
+# By the whole piece, else by its first character.
+_KINDS: Final = (
+    {char: INVALID for char in map(chr, range(256)) if not re.match(_LETTERS, char)}
+    | {word: word for word in (*KEYWORDS, ",", ":", "(", ")")}
+    | dict.fromkeys(("<", ">", "<=", ">="), OPERATOR)
+    | {'"': NAME, "#": _COMMENT, "": END}
+)
 
 
-def scan(text: str) -> list[Token]:
-    """Return the tokens of a text, the last of them END."""
-    tokens: list[Token] = []
-    add, kind_of, position = tokens.append, _KINDS.get, 0
-    for gap, good, bad in _TOKEN.findall(text):
-        position += len(gap)
-        if good:
-            add((kind_of(good, NAME), good, position))
-            position += len(good)
-        elif bad:
-            add((INVALID, bad, position))
-            position += len(bad)
-    add((END, "", position))
-    return tokens
+class Tokens(NamedTuple):
+    """The tokens of a text, the last of them END: kinds, texts, offsets in code points.
+
+    The kind of a keyword or a sign is its text.
+    """
+
+    kinds: list[str]
+    texts: list[str]
+    starts: list[int]
+
+
+def scan(text: str) -> Tokens:
+    """Return the tokens of a text."""
+    pieces = _PIECE.findall(text)
+    texts = list(map(str.lstrip, pieces, repeat(_BLANKS)))
+    starts = list(map(sub, accumulate(map(len, pieces)), map(len, texts)))
+    kind_of = _KINDS.get
+    kinds = [kind_of(text) or kind_of(text[:1], NAME) for text in texts]
+    if len(texts) > 1 and texts[-2][:1] == '"' and not _QUOTED.fullmatch(texts[-2]):
+        kinds[-2] = INVALID
+    if _COMMENT in kinds:
+        wanted = [kind != _COMMENT for kind in kinds]
+        kinds, texts = list(compress(kinds, wanted)), list(compress(texts, wanted))
+        starts = list(compress(starts, wanted))
+    return Tokens(kinds, texts, starts)
 
 
 class Places:

@@ -40,11 +40,11 @@ def parse(text: str) -> File:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self._tokens = scan(text)
+        self._kinds, self._texts, self._starts = scan(text)
         self._places = Places(text)
         self._report = Report(self._places)
-        self._index = 0
-        self._kind, self._text, self._start = self._tokens[0]
+        self._index = -1
+        self._next()
         self._broken = False  # a value of this rule was reported as bad
         self._later = ""  # a word of the language, met in this phrase, that we do not obey yet
 
@@ -196,25 +196,26 @@ class _Parser:
             self._bad(self._start, f"{quoted(raw)} {why}", mend)
         return Comparison(family, name, operator, raw, quantity, start, raw_start, self._start)
 
-    def _hold(self) -> Hold | None:
+    def _hold(self) -> Hold:
         self._next()
         count, start = self._take(NAME, "a number of cycles or a duration")
         kind, unit, after = self._kind, self._text, self._start
-        if kind == "cycles" or unit == "cycle":
-            self._next()
-            try:
-                return Hold(amounts.integer(count), None, start)
-            except amounts.BadNumber as why:
-                self._bad(after, f"{quoted(count)} {why}", "cycles are counted: for 3 cycles")
-                return None
-        if kind == "then":
-            try:
-                return Hold(None, amounts.duration(count), start)
-            except amounts.BadNumber:
-                pass
-        elif unit == "of":
-            self._later = "for N of M cycles"
-        return self._fail("`cycles`", help=_help_with_hold(count, unit))
+        cycles = seconds = None
+        try:
+            if kind == "cycles" or unit == "cycle":
+                self._next()
+                cycles = amounts.integer(count)
+            elif kind == "then":
+                seconds = amounts.duration(count)
+        except amounts.BadNumber as why:
+            if kind == "then":
+                self._fail("`cycles`", help=_help_with_hold(count, unit))
+            self._bad(after, f"{quoted(count)} {why}", "cycles are counted: for 3 cycles")
+        else:
+            if cycles is None and seconds is None:
+                self._later = "for N of M cycles" if unit == "of" else ""
+                self._fail("`cycles`", help=_help_with_hold(count, unit))
+        return Hold(cycles, seconds, start)
 
     def _action(self) -> Action:
         kind, start = self._kind, self._start
@@ -231,15 +232,15 @@ class _Parser:
     # Tokens and errors
 
     def _next(self) -> None:
-        self._index += 1
-        self._kind, self._text, self._start = self._tokens[self._index]
+        self._index = index = self._index + 1
+        self._kind, self._text = self._kinds[index], self._texts[index]
+        self._start = self._starts[index]
 
     def _take(self, kind: str, meaning: str = "") -> tuple[str, int]:
         if self._kind != kind:
             self._fail(meaning or kind)
         taken = self._text, self._start
-        self._index += 1
-        self._kind, self._text, self._start = self._tokens[self._index]
+        self._next()
         return taken
 
     def _recover(self) -> None:
