@@ -222,6 +222,11 @@ class Store:
             rows = self._rows("SELECT text FROM last_good WHERE path = ?", path)
         return str(rows[0][0]) if rows else None
 
+    def paths(self) -> list[str]:
+        """Return the rule files of which a text is kept."""
+        with self._lock:
+            return [str(path) for (path,) in self._rows("SELECT path FROM last_good")]
+
     def put(self, path: str, text: str) -> None:
         """Remember a good text of a rule file."""
         self._write([("REPLACE INTO last_good VALUES (?, ?)", (path, text))])

@@ -1,11 +1,10 @@
 """steadyd check: judge rule files. Exit 0 good, 1 errors, 2 wrong use or configuration."""
 
 import argparse
-import json
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from steadyd.model.rule import CheckParams
@@ -13,9 +12,9 @@ from steadyd.probes.catalogue import CATALOGUE
 from steadyd.rulefiles import tree
 from steadyd.rulefiles.compile import Compiled, Known, compile_file
 from steadyd.rulefiles.diagnostics import Diagnostic, Level, render
-from steadyd.rulefiles.folder import Refused, find, read_text
 from steadyd.rulefiles.merge import merge
 from steadyd.rulefiles.parser import parse
+from steadyd.rulefiles.reading import Refused, find, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     entries = judge(folders, Known(CATALOGUE, routes, defaults))
     impossible = _impossible(args) if args.actions else []
     if args.format == "json":
+        import json
+
         print(json.dumps(as_json(entries), ensure_ascii=True))
     else:
         _print(entries)
@@ -73,15 +74,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def judge(paths: Sequence[str], known: Known) -> list[Entry]:
-    """Judge files as they are named, and the rule files of folders."""
+    """Judge files alone as they are named, and the rule files of a folder together."""
     entries: list[Entry] = []
     for path in paths:
-        if not Path(path).is_dir():
-            entries.append(_judge(path, known))
+        if not os.path.isdir(path):
+            entries += _together([_judge(path, known)])
             continue
         found, troubles = find([path])
-        entries += [_judge(file, known) for file in found]
-        entries += [Entry(t.path, "", None, None, t.diagnostics) for t in troubles]
+        entries += _together([_judge(file, known) for file in found])
+        entries += [Entry(t.path, "", None, None, (t.diagnostic,)) for t in troubles]
     return entries
 
 
@@ -122,16 +123,24 @@ def _judge(path: str, known: Known) -> Entry:
     if file.bad:
         return Entry(path, text, file, None, (*file.diagnostics, *said))
     compiled = compile_file(path, file, known)
-    twins = merge([compiled]).diagnostics.get(path, ())
-    found = (*file.diagnostics, *compiled.diagnostics, *twins, *said)
-    return Entry(path, text, file, compiled, found)
+    return Entry(path, text, file, compiled, (*file.diagnostics, *compiled.diagnostics, *said))
+
+
+def _together(entries: list[Entry]) -> list[Entry]:
+    """Add what is found only by looking at files together."""
+    found = merge(entry.compiled for entry in entries if entry.compiled).diagnostics
+    return [
+        replace(entry, diagnostics=(*entry.diagnostics, *found.get(entry.path, ())))
+        for entry in entries
+    ]
 
 
 def _later(path: str) -> str:
     """Tell which kind of Inspeqtor's files this is that is read by a later version."""
-    if Path(path).name == "inspeqtor.conf":
-        return "inspeqtor.conf"
-    return "a file of jobs.d" if Path(path).absolute().parent.name == "jobs.d" else ""
+    folder, name = os.path.split(os.path.abspath(path))
+    if name == "inspeqtor.conf":
+        return name
+    return "a file of jobs.d" if os.path.basename(folder) == "jobs.d" else ""
 
 
 def _check(check: tree.Check) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class Hold:
 
     def __str__(self) -> str:
         if self.seconds is not None:
-            return f" for {self.seconds:g}s"
+            return f" for {self.seconds:.15g}s"
         if self.cycles is not None and self.cycles != 1:
             return f" for {self.cycles} cycles"
         return ""
@@ -175,7 +175,7 @@ class Budget:
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.count} in {self.seconds:g} s"
+        return f"{self.count} in {self.seconds:.15g} s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ class _Compiler:
         self._path, self._file, self._known = path, file, known
         self._report = Report(file.places)
         self._disabled = 0
+        self._good: dict[tuple[Subject, str, str, str, str], Comparison] = {}
 
     def run(self) -> Compiled:
         drafts: list[Draft] = []
@@ -198,6 +199,17 @@ class _Compiler:
         return Event(EventWord(event.word))
 
     def _comparison(self, subject: Subject, written: tree.Comparison) -> Comparison:
+        """Judge a comparison; one that is written like a good one is good."""
+        text = (subject, written.family, written.name, written.operator, written.raw)
+        good = self._good.get(text)
+        if good is None:
+            said = self._report.count
+            good = self._judge(subject, written)
+            if self._report.count == said:
+                self._good[text] = good
+        return good
+
+    def _judge(self, subject: Subject, written: tree.Comparison) -> Comparison:
         family, name = written.family, written.name
         if '"' in (family[0], name[:1]):
             family = self._bare(family, written.start)

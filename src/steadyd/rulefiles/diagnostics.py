@@ -59,6 +59,11 @@ class Report:
         """Report a warning."""
         self._add(Level.WARNING, offset, message, help)
 
+    @property
+    def count(self) -> int:
+        """Return how much was reported so far."""
+        return sum(self._counts.values())
+
     def nearest(self, word: str, known: Iterable[str]) -> str:
         """Return `did you mean …?`, or "" where nothing is near."""
         if self._suggestions <= 0 or len(word) > 60:

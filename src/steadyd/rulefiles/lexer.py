@@ -21,18 +21,18 @@ END: Final = "end"
 _COMMENT: Final = "comment"
 
 _BLANKS: Final = " \t\r\n"
-_LETTERS: Final = r"[A-Za-z0-9!$%&'*+\-/=?^_`{|}~.@\u0100-\U0010ffff]"
+_LETTER: Final = r'[^\x00-\x20"#(),:;<>\[\\\]\x7f-\xff]'
 # The first item of a quoted text may be a quote itself; an unfinished one takes all that follows.
 _QUOTED: Final = re.compile(r'"(?:\\.|[^\\])(?:\\.|[^"\\])*+"', re.DOTALL)
 _PIECE: Final = re.compile(
-    rf"""[{_BLANKS}]*+ (?: {_LETTERS}++ | [,:()] | [<>]=? | {_QUOTED.pattern}
+    rf"""[{_BLANKS}]*+ (?: {_LETTER}++ | [,:()] | [<>]=? | {_QUOTED.pattern}
                          | \#[^\n]*+ | ".* | . | \Z )""",
     re.DOTALL | re.VERBOSE,
 )
 
 # By the whole piece, else by its first character.
 _KINDS: Final = (
-    {char: INVALID for char in map(chr, range(256)) if not re.match(_LETTERS, char)}
+    {char: INVALID for char in map(chr, range(256)) if not re.match(_LETTER, char)}
     | {word: word for word in (*KEYWORDS, ",", ":", "(", ")")}
     | dict.fromkeys(("<", ">", "<=", ">="), OPERATOR)
     | {'"': NAME, "#": _COMMENT, "": END}

@@ -52,18 +52,19 @@ class _Merger:
     def __init__(self) -> None:
         self.diagnostics: dict[str, list[Diagnostic]] = {}
         self._drafts: dict[str, list[Check]] = {}
-        self._seen: dict[str, list[Rule]] = {}
+        self._seen: dict[str, dict[int, Rule]] = {}  # by key, then by what `with` says
+        self._params: dict[CheckParams, int] = {}
 
     def add(self, path: str, draft: Draft) -> None:
         rules: list[Rule] = []
+        params = self._params.setdefault(draft.check.params, len(self._params))
         for rule, start in zip(draft.check.rules, draft.starts, strict=True):
-            equals = self._seen.setdefault(rule.key, [])
-            twin = next((each for each in equals if each.params == rule.params), None)
-            if twin is not None:
-                self._warn(path, rule, start, twin)
+            equals = self._seen.setdefault(rule.key, {})
+            if params in equals:
+                self._warn(path, rule, start, equals[params])
                 continue
-            equals.append(rule)
-            ordinal = len(equals) - 1
+            ordinal = len(equals)
+            equals[params] = rule
             rules.append(replace(rule, ordinal=ordinal) if ordinal else rule)
         check = replace(draft.check, rules=tuple(rules))
         self._drafts.setdefault(check.service, []).append(check)

@@ -43,8 +43,8 @@ class _Parser:
         self._kinds, self._texts, self._starts = scan(text)
         self._places = Places(text)
         self._report = Report(self._places)
-        self._index = -1
-        self._next()
+        self._index = 0
+        self._kind, self._text, self._start = self._kinds[0], self._texts[0], self._starts[0]
         self._broken = False  # a value of this rule was reported as bad
         self._later = ""  # a word of the language, met in this phrase, that we do not obey yet
 
@@ -136,6 +136,7 @@ class _Parser:
         start = self._take("if")[1]
         condition = self._condition()
         hold = self._hold() if self._kind == "for" else None
+        self._note_later(_LATER_JOINTS)
         self._take("then")
         actions = [self._action()]
         while self._kind == ",":

@@ -25,6 +25,8 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+log = logging.getLogger(__name__)
+
 SETTLE: Final = 0.3  # seconds without an event after which the files are read
 LONGEST: Final = 2.0  # seconds after the first event at which they are read anyway
 RESCAN: Final = 60.0
@@ -54,26 +56,31 @@ class RuleWatch:
     async def run(self, changed: Callable[[], object]) -> None:
         """Call `changed` after each burst of changes, and every RESCAN seconds."""
         loop = asyncio.get_running_loop()
-        handler = _Handler(lambda: loop.call_soon_threadsafe(self._event.set))
-        overflow = _Overflow(handler.tell)
-        log = logging.getLogger("watchdog.observers.inotify_c")
-        log.addHandler(overflow)
-        watching = _Watching(handler)
+
+        def tell() -> None:
+            if not self._event.is_set():
+                loop.call_soon_threadsafe(self._event.set)
+
+        overflow = _Overflow(tell)
+        inotify = logging.getLogger("watchdog.observers.inotify_c")
+        inotify.addHandler(overflow)
+        watching = _Watching(_Handler(tell))
         try:
+            watching.follow(self._places())
             while True:
-                watching.follow(self._places())
                 await self._burst()
+                watching.follow(self._places())  # first, so that nothing is missed in between
                 changed()
         finally:
-            log.removeHandler(overflow)
+            inotify.removeHandler(overflow)
             await asyncio.to_thread(watching.stop)
 
     def _places(self) -> set[str]:
-        """Return the folders to watch: each one, its services.d, its target, and the parents."""
+        """Return the folders to watch: each one, its services.d, its target, and their parents."""
         places: set[str] = set()
         for folder in self._folders:
             for path in (folder, os.path.join(folder, "services.d"), os.path.realpath(folder)):
-                places.update((path, os.path.dirname(path)))
+                places.update((path, _parent(path)))
         return {place for place in places if os.path.isdir(place)}
 
     async def _burst(self) -> None:
@@ -104,23 +111,36 @@ class _Watching:
         self._watches: dict[str, tuple[Any, Any]] = {}
         self._inotify: Any = None
         self._polling: Any = None
+        self._troubles: set[str] = set()
 
     def follow(self, places: set[str]) -> None:
         """Watch exactly these folders; one that was replaced is watched anew."""
         inodes = {place: inode for place in places if (inode := _inode(place))}
+        alive = self._alive()
         for place, inode in list(self._inodes.items()):
-            if inodes.get(place) != inode:
+            if inodes.get(place) != inode or self._watches[place][1] not in alive:
                 observer, watch = self._watches.pop(place)
                 observer.unschedule(watch)
                 del self._inodes[place]
         for place in inodes.keys() - self._inodes.keys():
-            observer = self._observer(place)
-            with contextlib.suppress(OSError):  # gone again, or no watch is left: the re-scan
-                watch = observer.schedule(
-                    self._handler, place, recursive=False, event_filter=EVENTS
-                )
+            try:
+                observer = self._observer(place)
+                watch = observer.schedule(self._handler, place, event_filter=EVENTS)
+            except OSError as error:  # gone again, or no watch is left
+                self._tell_once(f"cannot watch {place}: {error.strerror}")
+            else:
                 self._watches[place] = (observer, watch)
                 self._inodes[place] = inodes[place]
+
+    def _alive(self) -> set[Any]:
+        """Return the watches that still tell: one ends with its folder, whose inode may return."""
+        observers = [each for each in (self._inotify, self._polling) if each is not None]
+        return {e.watch for each in observers for e in each.emitters if e.is_alive()}
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._troubles:
+            self._troubles.add(text)
+            log.warning("%s; rule files are read again every %g s", text, RESCAN)
 
     def stop(self) -> None:
         """End the observers' threads."""
@@ -143,10 +163,10 @@ class _Handler(FileSystemEventHandler):
     """Passes on that something happened, from the observer's thread."""
 
     def __init__(self, tell: Callable[[], object]) -> None:
-        self.tell = tell
+        self._tell = tell
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        self.tell()
+        self._tell()
 
 
 class _Overflow(logging.Handler):
@@ -165,6 +185,14 @@ class _Overflow(logging.Handler):
 def _started(observer: Any) -> Any:
     observer.start()
     return observer
+
+
+def _parent(path: str) -> str:
+    """Return the nearest folder above that exists, where a missing one will appear."""
+    above = os.path.dirname(path)
+    while not os.path.isdir(above):
+        above = os.path.dirname(above)
+    return above
 
 
 def _inode(path: str) -> tuple[int, int] | None:
