@@ -106,6 +106,7 @@ class App:
         self._recent: deque[Action] = deque(maxlen=RECENT)
         self._config_ok, self._config_error, self._config_loaded_at = True, "", 0.0
         self._disabled = 0
+        self._in_force: RulesChanged | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._wants: dict[str, Wanted] = {}
         self._wants_of = -1
@@ -388,16 +389,22 @@ class App:
             errors = (*world.errors, *([self._config_error] if self._config_error else []))
             await self._tell_configuration(errors)
             self._disabled = world.rules.disabled
-            self.watch.services(
-                {c.service: c.params for c in reversed(world.rules.checks) if c.service != HOST}
-            )
-            self.tell(RulesChanged(world.rules, names))
+            self._take(RulesChanged(world.rules, names))
             if self._tasks is not None:
                 await self._caught_up()
                 self._supervisor.ready(self.summary)
             return ReloadReport(
                 not errors, len(world.rules.rules), world.rules.disabled, tuple(errors)
             )
+
+    def _take(self, now: RulesChanged) -> None:
+        """Put rules into force; the same ones again cost nothing."""
+        if now == self._in_force:
+            return
+        self._in_force = now
+        checks = reversed(now.rules.checks)
+        self.watch.services({c.service: c.params for c in checks if c.service != HOST})
+        self.tell(now)
 
     async def test_alert(self, route: str) -> Sequence[TestReport]:
         """Send a test message through each target of a route. Raises KeyError: no such route."""
