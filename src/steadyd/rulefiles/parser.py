@@ -201,22 +201,21 @@ class _Parser:
         self._next()
         count, start = self._take(NAME, "a number of cycles or a duration")
         kind, unit, after = self._kind, self._text, self._start
-        cycles = seconds = None
+        counted = kind == "cycles" or unit == "cycle"
+        if not counted and kind != "then":
+            self._later = "for N of M cycles" if unit == "of" else ""
+            self._note_later(_LATER_JOINTS)
+            self._fail("`cycles`", help=_help_with_hold(count, unit))
         try:
-            if kind == "cycles" or unit == "cycle":
-                self._next()
-                cycles = amounts.integer(count)
-            elif kind == "then":
-                seconds = amounts.duration(count)
+            if not counted:
+                return Hold(None, amounts.duration(count), start)
+            self._next()
+            return Hold(amounts.integer(count), None, start)
         except amounts.BadNumber as why:
-            if kind == "then":
+            if not counted:
                 self._fail("`cycles`", help=_help_with_hold(count, unit))
             self._bad(after, f"{quoted(count)} {why}", "cycles are counted: for 3 cycles")
-        else:
-            if cycles is None and seconds is None:
-                self._later = "for N of M cycles" if unit == "of" else ""
-                self._fail("`cycles`", help=_help_with_hold(count, unit))
-        return Hold(cycles, seconds, start)
+            return Hold(None, None, start)
 
     def _action(self) -> Action:
         kind, start = self._kind, self._start
@@ -265,6 +264,8 @@ class _Parser:
         else:
             found = "the file ends" if self._kind == END else f"found {quoted(self._text)}"
             wanted = " or ".join(_WORDING.get(word, word) for word in expected)
+            if OPERATOR in expected:
+                help = _help_with_operator(self._texts[self._index - 1])
             if not help and self._kind == NAME:
                 help = self._report.nearest(self._text, expected)
             self._report.error(self._start, f"expected {wanted}, {found}", help)
@@ -282,6 +283,11 @@ def _invalid(char: str) -> tuple[str, str]:
         return 'a quoted text begins here and does not end with "', '"" cannot be written'
     shown = char if char.isprintable() else f"U+{ord(char):04X}"
     return f"the character {shown} cannot stand here", "put the text into quotes"
+
+
+def _help_with_operator(before: str) -> str:
+    """Tell why `rss==5` is no comparison: `=` and `!` are letters."""
+    return next((f"put a blank before {sign}" for sign in _SPELLED if sign in before), "")
 
 
 def _help_with_hold(count: str, unit: str) -> str:
