@@ -1,7 +1,8 @@
 """An adapter in another process: as another user, or inside a host's own namespaces.
 
-Run as a program it serves one `Systemd` over its standard input and output; `Remote` is the
-other end and an `InitSystem` as well. Pickles over pipes, tests on both ends.
+Run as a program it serves one `Systemd` (of the D-Bus address, or of the private socket) or
+`Supervisord` (of the URL) over its standard input and output; `Remote` is the other end and an
+`InitSystem` as well. Pickles over pipes, tests on both ends.
 """
 
 import asyncio
@@ -12,10 +13,11 @@ from collections.abc import Callable, Collection
 from typing import IO, Any
 
 from steadyd.inits.link import Address
+from steadyd.inits.supervisord import Supervisord
 from steadyd.inits.systemd import Systemd
 from steadyd.model.rule import Verb
 from steadyd.model.service import UnitStatus
-from steadyd.ports import InitError, InitReport
+from steadyd.ports import InitError, InitReport, InitSystem
 
 
 def _pack(value: object) -> bytes:
@@ -30,10 +32,8 @@ def _error(error: InitError) -> tuple[Any, ...]:
 class Remote:
     """An `InitSystem` that asks the one in another process."""
 
-    name = "systemd"
-
-    def __init__(self, to: IO[bytes], back: IO[bytes]) -> None:
-        self._to, self._back = to, back
+    def __init__(self, to: IO[bytes], back: IO[bytes], name: str = "systemd") -> None:
+        self.name, self._to, self._back = name, to, back
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._serial = 0
         self._report: Callable[[InitReport], None] = lambda _: None
@@ -89,8 +89,13 @@ class Remote:
             pipe.close()
 
 
-async def _serve(address: Address) -> None:
-    init = Systemd([address])
+def _made(place: str) -> InitSystem:
+    if place.startswith("unix:///"):
+        return Supervisord(place)
+    return Systemd([Address(place, peer="private" in place)])
+
+
+async def _serve(init: InitSystem) -> None:
     stdout = sys.stdout.buffer
     lines: asyncio.Queue[bytes] = asyncio.Queue()
     stream = asyncio.StreamReader()
@@ -124,4 +129,4 @@ async def _serve(address: Address) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Address(sys.argv[1], peer="private" in sys.argv[1])))
+    asyncio.run(_serve(_made(sys.argv[1])))

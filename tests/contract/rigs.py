@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from steadyd.inits.link import Address
+from steadyd.inits.supervisord_rpc import Connection, call
 from steadyd.inits.systemd import Systemd
 from steadyd.model.service import UnitStatus
 from steadyd.ports import InitReport, InitSystem
@@ -22,6 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PATHS = f"{ROOT}/src:{ROOT}:{sysconfig.get_path('purelib')}"
 ENV = {"PYTHONPATH": PATHS}
 REMOTE = str(ROOT / "tests/contract/remote.py")
+SUPERVISORD = {  # arguments of SupervisordHost
+    "supervisord": f"{sysconfig.get_path('scripts')}/supervisord",
+    "programs": "[include]\nfiles = /etc/supervisor.d/*.conf\n",
+}
 SAMPLE = (
     "import json,sys\n"
     "from steadyd.ports import SampleTarget\n"
@@ -47,9 +54,19 @@ class Service:
 
 
 class Rig(Protocol):
-    """One real init system."""
+    """One real init system, and what it cannot do.
+
+    reload_signal  "" where a service has a reload of its own, else the signal to name
+    groups         whether every process of a service is known, also those that left its tree
+    counts         whether the init itself counts respawns
+    signals        whether it tells by which signal a process ended
+    """
 
     name: str
+    reload_signal: str
+    groups: bool
+    counts: bool
+    signals: bool
 
     def adapter(self) -> Any:
         """Return an async context manager of an adapter."""
@@ -60,7 +77,10 @@ class Rig(Protocol):
     def kill(self, name: str, signal: str) -> None: ...
     def unit(self, name: str) -> str: ...
     def pids(self, status: UnitStatus) -> list[int]: ...
-    def restart_init(self) -> None: ...
+    def lose(self) -> None:
+        """Make the init unreachable, for a moment or until `regain`, without touching services."""
+
+    def regain(self) -> None: ...
     def hang(self) -> None: ...
     def unhang(self) -> None: ...
 
@@ -69,6 +89,8 @@ class SystemdRig:
     """systemd in a throw-away host, over the bus from outside or its private socket inside."""
 
     name = "systemd"
+    reload_signal = ""
+    groups = counts = signals = True
 
     def __init__(self, host: Any, private: bool = False) -> None:
         self.host, self.private = host, private
@@ -113,12 +135,13 @@ class SystemdRig:
         return f"{name}.service"
 
     def pids(self, status: UnitStatus) -> list[int]:
-        argv = [sys.executable, "-c", SAMPLE, status.unit, status.cgroup, status.main_pid]
-        pids: list[int] = json.loads(self.host.out(argv, env=ENV))
-        return pids
+        return _pids(self.host, status)
 
-    def restart_init(self) -> None:
+    def lose(self) -> None:
         self.host.run(["systemctl", "daemon-reexec"])
+
+    def regain(self) -> None:
+        """It is there again by itself."""
 
     def hang(self) -> None:
         self.host.run(["systemctl", "kill", "-s", "STOP", "dbus"])
@@ -128,13 +151,79 @@ class SystemdRig:
         self.host.run("kill -CONT $(cat /sys/fs/cgroup/system.slice/dbus.service/cgroup.procs)")
 
 
+class SupervisordRig:
+    """supervisord as PID 1 of a throw-away host; the adapter inside, since it opens pids."""
+
+    name = "supervisord"
+    reload_signal = "HUP"
+    groups = counts = signals = False
+    socket = "/run/supervisor.sock"
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+
+    @asynccontextmanager
+    async def adapter(self) -> AsyncIterator[InitSystem]:
+        command = [sys.executable, REMOTE, f"unix://{self.socket}"]
+        async with served(self.host, command, self.name) as remote:
+            yield remote
+
+    def install(self, service: Service) -> None:
+        script = f"/srv/{service.name}.sh"
+        self.host.put(script, f"#!/bin/sh\n{service.command}\n", 0o755)
+        self.program(service.name, f"command={script}\nautorestart={str(service.respawn).lower()}")
+
+    def program(self, name: str, text: str) -> None:
+        """Add one program with this text in its section."""
+        text = f"[program:{name}]\nautostart=false\nstartsecs=0\n{text}\n"
+        self.host.put(f"/etc/supervisor.d/{name}.conf", text)
+        self.rpc("reloadConfig")
+        self.rpc("addProcessGroup", name)
+
+    def rpc(self, method: str, *values: str) -> Any:
+        return call(Connection(f"unix://{self.host.path(self.socket)}", 20), method, values)
+
+    def start(self, name: str) -> None:
+        self.rpc("startProcess", name)
+
+    def stop(self, name: str) -> None:
+        self.rpc("stopProcess", name)
+
+    def kill(self, name: str, signal: str) -> None:
+        self.rpc("signalProcess", name, signal)
+
+    def unit(self, name: str) -> str:
+        return name
+
+    def pids(self, status: UnitStatus) -> list[int]:
+        return _pids(self.host, status)
+
+    def lose(self) -> None:
+        self.host.run(["mv", self.socket, f"{self.socket}.away"])
+
+    def regain(self) -> None:
+        self.host.run(["mv", f"{self.socket}.away", self.socket])
+
+    def hang(self) -> None:
+        os.kill(self.host.leader_pid, signal.SIGSTOP)
+
+    def unhang(self) -> None:
+        os.kill(self.host.leader_pid, signal.SIGCONT)
+
+
+def _pids(host: Any, status: UnitStatus) -> list[int]:
+    argv = [sys.executable, "-c", SAMPLE, status.unit, status.cgroup, status.main_pid]
+    pids: list[int] = json.loads(host.out(argv, env=ENV))
+    return pids
+
+
 @asynccontextmanager
-async def served(host: Any, command: list[str]) -> AsyncIterator[Remote]:
+async def served(host: Any, command: list[str], name: str = "systemd") -> AsyncIterator[Remote]:
     """Run an adapter inside a host; it ends with the context."""
     with host.popen(
         command, env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     ) as process:
-        remote = Remote(process.stdin, process.stdout)
+        remote = Remote(process.stdin, process.stdout, name)
         try:
             yield remote
         finally:

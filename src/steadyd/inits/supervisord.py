@@ -1,25 +1,30 @@
 """supervisord: XML-RPC over its unix socket or inet port (supervisord.org/api.html, API 3.0).
 
 It has no way to subscribe over XML-RPC, so the states of all programs are asked for once a
-second, with one call, and at once when the kernel tells through a pidfd that a process ended.
+second, with one call. When the kernel tells through a pidfd that a process ended it is asked at
+once, and then in short steps, so that a respawn is seen as one.
+
+What it does not tell: by which signal a process ended, whether a program will be started again
+(an exit counts as `activating` for RESPAWN seconds), and how often it was.
 """
 
 import asyncio
 import contextlib
 import http.client
+import math
 import os
 import random
 import signal
 import socket
 import time
 import xmlrpc.client
-from base64 import b64encode
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from xml.parsers.expat import ExpatError
 
+from steadyd.inits.supervisord_rpc import Connection, call, without_password
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.ports import (
@@ -36,16 +41,16 @@ from steadyd.ports import (
 )
 
 NAME = "supervisord"
-PLACES = ("/run/supervisor.sock", "/var/run/supervisor.sock", "/tmp/supervisor.sock")  # noqa: S108 - its own default
 POLL = 1.0
+FIRST_STEP = 0.02  # seconds after the exit of a process; each further step is twice as long
 TIMEOUT = 5.0
+SETTLE = 0.2  # seconds that what was just started or signalled must live
 RESPAWN = 2.0  # seconds after an exit within which supervisord may start it again by itself
-LONGEST = 8 * 2**20  # bytes of one answer
 LONGEST_NAME = 255
+LARGEST_PID = 2**22  # proc(5), pid_max
 
 # Process states and faults: supervisord.org/subprocess.html and supervisor/xmlrpc.py's Faults.
-STOPPED, STARTING, RUNNING, BACKOFF, STOPPING = 0, 10, 20, 30, 40
-EXITED, FATAL, UNKNOWN = 100, 200, 1000
+STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL = 0, 10, 20, 30, 40, 100, 200
 BAD_NAME, ABNORMAL, SPAWN_ERROR, ALREADY_STARTED, NOT_RUNNING = 10, 40, 50, 60, 70
 
 _STATES = {
@@ -65,27 +70,30 @@ def unit_of(info: dict[str, Any]) -> str:
 
 
 def status_of(info: dict[str, Any], now: float) -> UnitStatus:
-    """Turn one entry of getAllProcessInfo into a status; `now` is wall-clock seconds."""
-    number, code = int(info["state"]), int(info["exitstatus"])
-    stop, start = float(info["stop"]), float(info["start"])
-    exited = number == EXITED
-    soon = exited and now - stop < RESPAWN
+    """Turn one entry of getAllProcessInfo into a status; `now` is wall-clock seconds.
+
+    Raises KeyError, TypeError, ValueError for what supervisord would not answer.
+    """
+    number, code, pid = int(info["state"]), int(info["exitstatus"]), int(info["pid"])
+    start, stop = float(info["start"]), float(info["stop"])
+    if not 0 <= pid <= LARGEST_PID or not math.isfinite(start + stop):
+        raise ValueError(f"no process has the pid {pid} and the start {start}")
+    running = number in (RUNNING, STARTING, STOPPING) and pid > 0
+    soon = number == EXITED and now - stop < RESPAWN
     state = _STATES.get(number, ServiceState.UNKNOWN)
-    if exited:
-        state = ServiceState.FAILED if code else ServiceState.INACTIVE
-        state = ServiceState.ACTIVATING if soon else state
-    respawning = number == BACKOFF or soon
-    running = number in (RUNNING, STARTING, STOPPING)
+    if number == EXITED:
+        ended = ServiceState.FAILED if code else ServiceState.INACTIVE
+        state = ServiceState.ACTIVATING if soon else ended
     return UnitStatus(
         NAME,
         unit_of(info),
         state,
         _reason(info, number, code),
-        main_pid=int(info["pid"]) if running else 0,
-        invocation=f"{info['pid']}:{start:.0f}" if number == RUNNING else "",
+        main_pid=pid if running else 0,
+        invocation=f"{pid}:{start:.0f}" if number == RUNNING else "",
         result="success" if not code else "exit-code",
         acting=state in (ServiceState.ACTIVATING, ServiceState.DEACTIVATING),
-        respawning=respawning,
+        respawning=number == BACKOFF or soon,
         stopped=number == STOPPED,
         since=start if running else stop,
     )
@@ -98,26 +106,34 @@ class Supervisord:
 
     def __init__(self, url: str) -> None:
         """`url` is `unix:///PATH` or `http://[USER:PASSWORD@]HOST:PORT`. Raises ValueError."""
-        self._transport = partial(_Transport, url)
-        self._where = url.rpartition("@")[2] if "@" in url else url
-        _Transport(url)
+        self._url, self._where = url, without_password(url)
+        Connection(url, TIMEOUT)
         self._watched: frozenset[str] = frozenset()
         self._told: dict[str, UnitStatus | None] = {}
+        self._runs: dict[str, int] = {}  # unit -> pid of a run that nobody asked to end
+        self._respawns: dict[str, int] = {}
+        self._restarting: set[str] = set()
         self._pidfds: dict[int, int] = {}
+        self._ended: set[int] = set()
+        self._step = POLL
         self._look = asyncio.Event()
         self._closed = False
 
     @classmethod
-    def detect(cls, url: str = "", root: Path = Path("/")) -> Self | None:
-        """Return an adapter if a supervisord listens at `url`, else at one of its usual places."""
+    def detect(cls, url: str, places: Sequence[Path]) -> Self | None:
+        """Return an adapter if a supervisord listens at `url`, else at one of the sockets.
+
+        Raises ValueError: `url` is none of a supervisord.
+        """
         if url:
             return cls(url)
-        for place in PLACES:
-            path = root / place.lstrip("/")
+        for place in places:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+                if os.stat(place).st_uid not in (0, os.geteuid()):
+                    continue  # anybody may make a socket in /tmp
                 probe.settimeout(TIMEOUT)
-                probe.connect(str(path))
-                return cls(f"unix://{path}")
+                probe.connect(str(place))
+                return cls(f"unix://{place}")
         return None
 
     async def run(self, report: Callable[[InitReport], None]) -> None:
@@ -126,31 +142,31 @@ class Supervisord:
         try:
             while not self._closed:
                 try:
-                    infos = await self._call("getAllProcessInfo")
+                    programs = await self._programs()
                 except InitError as error:
                     if lost != error.why:
                         report(InitLost(NAME, error.why))
                     reached, lost, self._told = False, error.why, {}
-                    await asyncio.sleep(POLL * random.uniform(1, 3))  # noqa: S311 - jitter
+                    await self._pause(POLL * random.uniform(1, 3))  # noqa: S311 - jitter
                     continue
                 if not reached:
                     report(InitReached(NAME))
                     reached, lost = True, ""
-                self._compare(infos, report)
-                await self._pause()
+                self._compare(programs, report)
+                await self._pause(self._step)
         finally:
-            self._forget_pids()
+            self._follow_pids(set())
 
     async def find(self, name: str) -> UnitStatus:
         """Find `NAME` or `GROUP:NAME`."""
         if not name or len(name) > LONGEST_NAME or not name.isprintable():
-            raise UnitNotFound(NAME, repr(name[:40]), "find", "this cannot be a program's name")
-        infos = await self._call("getAllProcessInfo")
-        now = time.time()
-        for info in infos:
-            if name in (unit_of(info), f"{info['group']}:{info['name']}"):
-                return status_of(info, now)
-        raise UnitNotFound(NAME, name, "find", f"no program {name} in {self._where}")
+            raise UnitNotFound(NAME, ascii(name[:40]), "find", "this cannot be a program's name")
+        programs = await self._programs()
+        group, _, rest = name.partition(":")
+        status = programs.get(group if group == rest else name)
+        if status is None:
+            raise UnitNotFound(NAME, name, "find", self._absent(name, programs))
+        return self._counted(status)
 
     async def watch(self, units: Collection[str]) -> None:
         """Replace the set of watched units."""
@@ -160,17 +176,20 @@ class Supervisord:
 
     async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
         """Restart, or reload by sending `signal`: supervisord has no reload of a program."""
+        progress = _Progress()
+        self._restarting.add(unit)
         try:
             async with asyncio.timeout(deadline):
                 if verb is Verb.RELOAD:
                     await self._reload(unit, signal)
                 else:
-                    await self._restart(unit, deadline)
+                    await self._restart(unit, deadline, progress)
         except TimeoutError as error:
             why = f"supervisord was not done after {deadline:g} s"
-            raise VerbFailed(NAME, unit, verb, why) from error
+            raise VerbFailed(NAME, unit, verb, why, progress.mend) from error
         finally:
-            self._look.set()
+            self._restarting.discard(unit)
+            self._hurry()
 
     async def close(self) -> None:
         """End `run`."""
@@ -178,136 +197,166 @@ class Supervisord:
         self._look.set()
 
     async def _reload(self, unit: str, name: str) -> None:
+        before = await self.find(unit)
         if not name:
             mend = "name one: with reload_signal HUP"
             raise NotSupported(NAME, unit, "reload", "supervisord has no reload", mend)
         number = getattr(signal, f"SIG{name.upper().removeprefix('SIG')}", None)
-        if not isinstance(number, signal.Signals):
-            raise NotSupported(NAME, unit, "reload", f"{name} is no signal")
+        if not isinstance(number, signal.Signals) or number in (signal.SIGKILL, signal.SIGSTOP):
+            raise NotSupported(NAME, unit, "reload", f"{name!a} is no signal to reload by")
         await self._call("signalProcess", unit, number.name.removeprefix("SIG"), doing="reload")
+        await asyncio.sleep(SETTLE)
+        after = await self.find(unit)
+        if after.main_pid != before.main_pid:
+            raise VerbFailed(NAME, unit, "reload", f"{number.name} ended its process")
 
-    async def _restart(self, unit: str, deadline: float) -> None:
+    async def _restart(self, unit: str, deadline: float, progress: "_Progress") -> None:
         before = await self.find(unit)
+        if before.stopped:
+            raise VerbFailed(
+                NAME, unit, "restart", "it is stopped, and a restart does not undo a stop"
+            )
         if before.main_pid:
+            progress.mend = f"supervisorctl start {unit}"
             with contextlib.suppress(_NotRunning):
-                await self._call("stopProcess", unit, True, doing="restart", timeout=deadline)
-        await self._call("startProcess", unit, True, doing="restart", timeout=deadline)
+                await self._call("stopProcess", unit, True, doing="restart", timeout=deadline + 1)
+        with contextlib.suppress(_AlreadyStarted):  # by supervisord itself, after a crash
+            await self._call("startProcess", unit, True, doing="restart", timeout=deadline + 1)
+        progress.mend = ""
+        await asyncio.sleep(SETTLE)
         after = await self.find(unit)
         if after.state is not ServiceState.ACTIVE:
-            raise VerbFailed(NAME, unit, "restart", f"it is {after.state} afterwards")
+            why = f"it is {after.state} afterwards: {after.reason}"
+            raise VerbFailed(NAME, unit, "restart", why)
 
-    def _compare(self, infos: list[dict[str, Any]], report: Callable[[InitReport], None]) -> None:
-        now = time.time()
-        found = {unit_of(info): info for info in infos}
-        pids = set()
+    def _compare(
+        self, programs: dict[str, UnitStatus], report: Callable[[InitReport], None]
+    ) -> None:
         for unit in self._watched:
-            status = status_of(found[unit], now) if unit in found else None
-            if status is not None and status.main_pid:
-                pids.add(status.main_pid)
-            if unit in self._told and self._told[unit] == status:
+            status, told = programs.get(unit), self._told.get(unit)
+            if status is not None:
+                self._count(status)
+                status = self._counted(status)
+            if unit in self._told and told == status:
                 continue
             self._told[unit] = status
-            report(status or UnitGone(NAME, unit, f"no program {unit} in {self._where}"))
-        self._follow_pids(pids)
+            report(status or UnitGone(NAME, unit, self._absent(unit, programs)))
+        pids = {programs[unit].main_pid for unit in self._watched & programs.keys()}
+        self._follow_pids(pids - {0})
 
-    async def _pause(self) -> None:
+    def _count(self, status: UnitStatus) -> None:
+        """Count a run that supervisord started by itself.
+
+        An operator's stop takes long enough to be seen between two runs, an exit may not.
+        """
+        unit, pid = status.unit, status.main_pid
+        if status.state is ServiceState.DEACTIVATING or not (pid or status.respawning):
+            self._runs.pop(unit, None)
+        elif pid:
+            again = self._runs.get(unit, pid) != pid
+            if again and unit not in self._restarting:
+                self._respawns[unit] = self._respawns.get(unit, 0) + 1
+            self._runs[unit] = pid
+
+    def _counted(self, status: UnitStatus) -> UnitStatus:
+        return replace(status, respawns=self._respawns.get(status.unit, 0))
+
+    def _absent(self, name: str, programs: Collection[str]) -> str:
+        members = [unit for unit in programs if unit.startswith(f"{name}:")]
+        if members:
+            return f"{name} is a group in {self._where}; name a program of it: {members[0]}"
+        return f"no program {name} in {self._where}"
+
+    async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL):
+            async with asyncio.timeout(seconds):
                 await self._look.wait()
+        if not self._look.is_set():
+            self._step = min(POLL, self._step * 2)
         self._look.clear()
+
+    def _hurry(self) -> None:
+        self._step = FIRST_STEP
+        self._look.set()
 
     def _follow_pids(self, pids: set[int]) -> None:
         loop = asyncio.get_running_loop()
-        for pid in [pid for pid in self._pidfds if pid not in pids]:
+        self._ended &= pids  # an ended process keeps its pid until supervisord has noticed
+        for pid in self._pidfds.keys() - pids:
             self._unfollow(pid)
-        for pid in pids - self._pidfds.keys():
+        for pid in pids - self._pidfds.keys() - self._ended:
             with contextlib.suppress(OSError):  # gone already: the next poll tells
                 fd = self._pidfds[pid] = os.pidfd_open(pid)
-                loop.add_reader(fd, self._ended, pid)
+                loop.add_reader(fd, self._on_end, pid)
 
-    def _ended(self, pid: int) -> None:
+    def _on_end(self, pid: int) -> None:
         self._unfollow(pid)
-        self._look.set()
+        self._ended.add(pid)
+        self._hurry()
 
     def _unfollow(self, pid: int) -> None:
         fd = self._pidfds.pop(pid)
         asyncio.get_running_loop().remove_reader(fd)
         os.close(fd)
 
-    def _forget_pids(self) -> None:
-        for pid in list(self._pidfds):
-            self._unfollow(pid)
+    async def _programs(self) -> dict[str, UnitStatus]:
+        """Return all programs by their canonical names. Raises InitError."""
+        infos, now = await self._call("getAllProcessInfo"), time.time()
+        try:
+            return {status.unit: status for status in (status_of(info, now) for info in infos)}
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise self._nonsense("ask", error) from error
 
     async def _call(
-        self, method: str, *values: object, doing: str = "ask", timeout: float = TIMEOUT
+        self, method: str, *values: str | bool, doing: str = "ask", timeout: float = 0.0
     ) -> Any:
+        """Call a method in a thread; `timeout` 0 is TIMEOUT. Raises InitError."""
+        timeout = timeout or TIMEOUT
         unit = str(values[0]) if values else self._where
-        work = partial(_ask, self._transport(timeout), method, values)
+        connection = Connection(self._url, timeout)
         try:
-            return await asyncio.to_thread(work)
+            async with asyncio.timeout(timeout):
+                return await asyncio.to_thread(call, connection, method, values)
         except xmlrpc.client.Fault as fault:
             raise _fault(unit, doing, fault) from fault
         except PermissionError as error:
-            mend = (
-                f"let the user of steadyd into the group of {self._where} (chown= in its section)"
-            )
-            raise NotPermitted(NAME, unit, doing, str(error.strerror), mend) from error
-        except (OSError, http.client.HTTPException) as error:
-            why = f"{self._where} does not answer: {error}"
+            raise NotPermitted(NAME, unit, doing, *self._refused(error)) from error
+        except TimeoutError as error:
+            why = f"no answer from {self._where} in {timeout:g} s"
             raise InitUnreachable(NAME, unit, doing, why) from error
-        except Exception as error:  # whatever a garbled answer makes the parser raise
-            why = f"{self._where} answers nonsense: {type(error).__name__}: {error}"
+        except OSError as error:
+            why = f"{self._where} does not answer: {error.strerror or error}"
             raise InitUnreachable(NAME, unit, doing, why) from error
+        except (http.client.HTTPException, ExpatError, xmlrpc.client.Error) as error:
+            raise self._nonsense(doing, error) from error
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise self._nonsense(doing, error) from error  # xmlrpc.client's, on garbled answers
+        finally:
+            connection.abort()
+
+    def _refused(self, error: PermissionError) -> tuple[str, str]:
+        if error.errno is None:
+            return str(error), "set url to http://USER:PASSWORD@HOST:PORT in [inits.supervisord]"
+        mend = f"let the user of steadyd use {self._where} (chown= or chmod= in its section)"
+        return str(error.strerror), mend
+
+    def _nonsense(self, doing: str, error: Exception) -> InitUnreachable:
+        why = f"{self._where} answers nonsense: {type(error).__name__}: {str(error)[:100]!a}"
+        return InitUnreachable(NAME, self._where, doing, why)
+
+
+class _Progress:
+    """How to mend a restart that ends where it is now."""
+
+    mend = ""
 
 
 class _NotRunning(InitError):
     """There is nothing to stop."""
 
 
-class _Transport(xmlrpc.client.Transport):
-    """XML-RPC over a unix socket or TCP, with a deadline and a bound on the answer."""
-
-    def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
-        super().__init__()
-        parts = urlsplit(url)
-        if parts.scheme not in ("unix", "http"):
-            raise ValueError(f"{url} is neither unix:///PATH nor http://HOST:PORT")
-        self._timeout, self._path = timeout, parts.path if parts.scheme == "unix" else ""
-        self._address = (parts.hostname or "127.0.0.1", parts.port or 9001)
-        self._auth = ""
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._auth = "Basic " + b64encode(pair.encode()).decode()
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        """Connect as the URL says."""
-        connection = http.client.HTTPConnection(*self._address, timeout=self._timeout)
-        if self._path:
-            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.sock.settimeout(self._timeout)
-            connection.sock.connect(self._path)
-        return connection
-
-    def send_headers(self, connection: Any, headers: Any) -> None:
-        """Add the credentials."""
-        if self._auth:
-            connection.putheader("Authorization", self._auth)
-        super().send_headers(connection, headers)
-
-    def parse_response(self, response: Any) -> Any:
-        """Parse at most LONGEST bytes."""
-        text = response.read(LONGEST + 1)
-        if len(text) > LONGEST:
-            raise OSError("the answer is too long")
-        parser, target = self.getparser()
-        parser.feed(text)
-        parser.close()
-        return target.close()
-
-
-def _ask(transport: _Transport, method: str, values: tuple[object, ...]) -> Any:
-    with xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport) as server:
-        return getattr(server.supervisor, method)(*values)
+class _AlreadyStarted(InitError):
+    """There is nothing to start."""
 
 
 def _fault(unit: str, doing: str, fault: xmlrpc.client.Fault) -> InitError:
@@ -317,14 +366,16 @@ def _fault(unit: str, doing: str, fault: xmlrpc.client.Fault) -> InitError:
     if code == NOT_RUNNING:
         kind = _NotRunning if doing == "restart" else VerbFailed
         return kind(NAME, unit, doing, "it does not run")
+    if code == ALREADY_STARTED:
+        return _AlreadyStarted(NAME, unit, doing, "it runs already")
+    if code in (ABNORMAL, SPAWN_ERROR):
+        return VerbFailed(NAME, unit, doing, "it does not stay up; see its log")
     return VerbFailed(NAME, unit, doing, text)
 
 
 def _reason(info: dict[str, Any], number: int, code: int) -> str:
-    if info["spawnerr"]:
-        return str(info["spawnerr"])
     if number == EXITED:
         return f"exited with status {code}" if code >= 0 else "killed by a signal"
     if number == STOPPED:
         return "stopped"
-    return "" if number == RUNNING else str(info["statename"]).lower()
+    return str(info["spawnerr"]) or ("" if number == RUNNING else str(info["statename"]).lower())
