@@ -34,6 +34,7 @@ KEEP_DEAD = 90 * DAY
 KEEP_SETTLED = DAY
 MAX_PAGES = 65_536  # of 4 KiB: 256 MiB in all
 BACKLOG = 50_000  # statements kept in memory while the disk refuses them
+ROTTEN = ("disk I/O", "no such table", "no such column", "exists")  # words of OperationalError
 CHECK_BELOW = 16 * 2**20  # bytes; a larger file is not checked page by page at start
 
 SCHEMA = """
@@ -137,7 +138,8 @@ class Store:
         self._lock = threading.Lock()
         self._flock = _lock_folder(folder)
         try:
-            self._db = self._open(folder / "state.db")
+            self._same_boot = False
+            self._open(folder / "state.db")
             self._same_boot = self._meta("boot_id", boot_id.encode()) == boot_id.encode()
             self._belongs_here(machine_id)
             self.key = self._meta("key", secrets.token_bytes(32))
@@ -289,15 +291,20 @@ class Store:
         of = "SELECT data FROM actions WHERE incident = ? ORDER BY asked_at, rowid"
         return [(i, [_decode(d, Action) for (d,) in self._rows(of, i.id)]) for i in found]
 
-    def _open(self, path: Path) -> sqlite3.Connection:
+    def _open(self, path: Path) -> None:
         for _ in range(2):
-            db = _connect(path)
-            why = _unusable(db, path)
+            self._db = _connect(path)
+            why = _unusable(self._db, path, self._read_all)
             if not why:
-                return db
-            db.close()
+                return
+            self._db.close()
             self.moved_aside = _move_aside(path, why)
         raise StoreError(f"cannot make a usable {path}")
+
+    def _read_all(self) -> None:
+        """Read what a start needs. Raises sqlite3.Error or msgspec.MsgspecError."""
+        self.memory()
+        self.parcels()
 
     def _belongs_here(self, machine_id: str) -> None:
         """A cloned host has another machine id: the original's incidents are not ours."""
@@ -337,7 +344,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         os.umask(before)
 
 
-def _unusable(db: sqlite3.Connection, path: Path) -> str:
+def _unusable(db: sqlite3.Connection, path: Path, read_all: Callable[[], None]) -> str:
     """Prepare the database; return why it has to be moved aside, "" if it is good."""
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -350,12 +357,12 @@ def _unusable(db: sqlite3.Connection, path: Path) -> str:
             db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
         elif path.stat().st_size < CHECK_BELOW and _rotten(db):
             return "corrupt"
-        db.execute("SELECT count(*) FROM meta").fetchone()
+        read_all()
     except sqlite3.OperationalError as error:
-        if "disk I/O" in str(error) or "no such table" in str(error) or "exists" in str(error):
+        if any(word in str(error) for word in ROTTEN):
             return "corrupt"
         raise
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, msgspec.MsgspecError):
         return "corrupt"
     return ""
 

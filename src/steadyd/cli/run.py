@@ -17,7 +17,7 @@ import msgspec
 from steadyd import log
 from steadyd.app import App
 from steadyd.exposition import notify
-from steadyd.exposition.web import Web, WebError
+from steadyd.exposition.web import Web, WebConfigError, WebError
 from steadyd.inits import detect
 from steadyd.ports import InitSystem, Supervisor
 from steadyd.probes.procfs import ProcSampler
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = settings_of(args)
         return asyncio.run(_main(args, settings))
-    except SettingsError as error:
+    except (SettingsError, WebConfigError) as error:
         print(f"steadyd: {error}", file=sys.stderr)
         return 2
     except (StoreError, WebError) as error:

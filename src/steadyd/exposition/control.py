@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steadyd.exposition.connection import Caller
-from steadyd.exposition.listen import BACKLOG, WebError
+from steadyd.exposition.listen import BACKLOG, WebConfigError, WebError
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def _gid(name: str) -> int | None:
 
 def _bind(path: str, group: int | None) -> socket.socket:
     if len(os.fsencode(path)) > LONGEST:
-        raise WebError(f"control socket {path}: the path is longer than {LONGEST} bytes")
+        raise WebConfigError(f"control socket {path}: the path is longer than {LONGEST} bytes")
     try:
         _make_folder(Path(path).parent)
         _remove_stale(path)

@@ -13,15 +13,19 @@ class WebError(Exception):
     """The web part cannot start; str() is one line: who, what, why and the mend."""
 
 
+class WebConfigError(WebError):
+    """The web part is configured wrongly."""
+
+
 def parse(address: str) -> tuple[str, int]:
-    """Return host ("": every interface) and port. Raises WebError."""
+    """Return host ("": every interface) and port. Raises WebConfigError."""
     host, colon, port = address.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise WebError(f"listen address `{address}`: write IPv6 in brackets: [::1]:10870")
+        raise WebConfigError(f"listen address `{address}`: write IPv6 in brackets: [::1]:10870")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise WebError(
+        raise WebConfigError(
             f"listen address `{address}` is no HOST:PORT; write 127.0.0.1:10870, :10870 or "
             "[::1]:10870"
         )

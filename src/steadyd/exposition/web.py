@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from steadyd.exposition.application import Gate, Handlers
 from steadyd.exposition.connection import Caller, Door
 from steadyd.exposition.control import ControlSocket
-from steadyd.exposition.listen import WebError, bind, shown
+from steadyd.exposition.listen import WebConfigError, WebError, bind, shown
 from steadyd.ports import Daemon
 
 if TYPE_CHECKING:
     from steadyd.exposition.webconfig import WebConfig
 
-__all__ = ["Web", "WebError"]
+__all__ = ["Web", "WebConfigError", "WebError"]
 
 log = logging.getLogger(__name__)
 

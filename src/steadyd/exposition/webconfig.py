@@ -26,7 +26,7 @@ import bcrypt
 import msgspec
 import yaml
 
-from steadyd.exposition.listen import WebError
+from steadyd.exposition.listen import WebConfigError
 from steadyd.exposition.tls import TlsError, TlsServer, make_context
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class WebConfig:
     """The file as it is now."""
 
     def __init__(self, path: str) -> None:
-        """Read it. Raises WebError."""
+        """Read it. Raises WebConfigError."""
         self._path = Path(path)
         self._watched = [self._path]
         self._stamps = self._stamp()
@@ -131,7 +131,7 @@ class WebConfig:
         try:
             loaded = self._load()
             self._must_not_weaken(loaded)
-        except WebError as error:
+        except WebConfigError as error:
             log.error("%s; what was good before stays in force", error)
         else:
             self._loaded = loaded
@@ -144,7 +144,9 @@ class WebConfig:
             ("all users", self._loaded.users, loaded.users),
         ):
             if before and not after:
-                raise WebError(f"{self._path}: this takes {what} away; restart steadyd to do that")
+                raise WebConfigError(
+                    f"{self._path}: this takes {what} away; restart steadyd to do that"
+                )
 
     def _stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_stamp_of(path) for path in self._watched)
@@ -158,14 +160,14 @@ class WebConfig:
             try:
                 context = make_context(tls, self._path.parent)
             except (TlsError, SSLError, OSError, ValueError) as error:
-                raise WebError(f"{self._path}: tls_server_config: {_text(error)}") from error
+                raise WebConfigError(f"{self._path}: tls_server_config: {_text(error)}") from error
             sans = frozenset(tls.client_allowed_sans)
         headers = file.http_server_config.headers if file.http_server_config else {}
         users = file.basic_auth_users or {}
         _check_headers(headers, self._path)
         for user, hashed in users.items():
             if not _HASH.fullmatch(hashed):
-                raise WebError(
+                raise WebConfigError(
                     f"{self._path}: basic_auth_users: {user}: this is no bcrypt hash; make one "
                     "with `htpasswd -nBC 10 ''`"
                 )
@@ -191,27 +193,29 @@ def _parse(path: Path) -> _File:
         with path.open("rb") as file:
             text = file.read(LARGEST + 1)
         if len(text) > LARGEST:
-            raise WebError(f"{path}: the file is larger than 1 MiB")
+            raise WebConfigError(f"{path}: the file is larger than 1 MiB")
         data = yaml.load(text, _Strict)  # noqa: S506  a SafeLoader with one more check
         return msgspec.convert({} if data is None else data, _File)
     except OSError as error:
-        raise WebError(f"{path}: {error.strerror}") from error
+        raise WebConfigError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError, ValueError) as error:
-        raise WebError(f"{path}: {' '.join(str(error).split())}") from error
+        raise WebConfigError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def _check_headers(headers: Mapping[str, str], path: Path) -> None:
     for name, value in headers.items():
         allowed = _HEADERS.get(name)
         if allowed is None:
-            raise WebError(
+            raise WebConfigError(
                 f"{path}: http_server_config: the header {name} cannot be set; those that can: "
                 f"{', '.join(_HEADERS)}"
             )
         if allowed and value not in allowed:
-            raise WebError(f"{path}: http_server_config: {name} must be {' or '.join(allowed)}")
+            raise WebConfigError(
+                f"{path}: http_server_config: {name} must be {' or '.join(allowed)}"
+            )
         if not value.isascii() or not value.isprintable():
-            raise WebError(f"{path}: http_server_config: {name} holds odd characters")
+            raise WebConfigError(f"{path}: http_server_config: {name} holds odd characters")
 
 
 def _credentials(authorization: str) -> tuple[str, bytes]:
