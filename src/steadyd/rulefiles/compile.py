@@ -30,7 +30,7 @@ from steadyd.model.rule import (
 )
 from steadyd.rulefiles import params, quotes, tree
 from steadyd.rulefiles.amounts import Unit
-from steadyd.rulefiles.diagnostics import Diagnostic, Report, quoted
+from steadyd.rulefiles.diagnostics import Diagnostic, Report, printable, quoted
 
 _SMALL: Final = 64 * 1024  # bytes; a memory size below it is a forgotten unit
 
@@ -174,7 +174,7 @@ class _Compiler:
         if action.name == "alert":
             if not action.route:
                 return _ALERT
-            route = self._bare(action.route, action.route_start)
+            route = printable(self._bare(action.route, action.route_start))
             self._known_route(route, action.route_start)
             return Alert(route)
         if subject is Subject.HOST:
@@ -214,12 +214,14 @@ class _Compiler:
         if '"' in (family[0], name[:1]):
             family = self._bare(family, written.start)
             name = self._bare(name, written.start)
+            if not (family + name).isprintable():
+                self._refuse(written.start, "the name of a metric holds a control character")
         id = MetricId(family, name)
         entry = self._known.catalogue.lookup(subject, id)
         if entry is None:
             self._refuse_metric(subject, id, written.start)
-        per = self._per(entry, written)
-        self._judge_amount(entry, written)
+        per = self._per(entry, id, written)
+        self._judge_amount(entry, id, written)
         if not entry.probed:
             self._report.warning(
                 written.start, f"{id} is not measured in this version; it reads unknown"
@@ -235,7 +237,7 @@ class _Compiler:
         near = self._report.nearest(str(id), catalogue.names(subject))
         self._refuse(start, f"nobody knows the metric {quoted(str(id))} of a {subject}", near)
 
-    def _judge_amount(self, metric: Metric, written: tree.Comparison) -> None:
+    def _judge_amount(self, metric: Metric, id: MetricId, written: tree.Comparison) -> None:
         quantity, shown = written.quantity, quoted(written.raw)
         if quantity.overflows:
             self._refuse(written.raw_start, f"{shown} does not fit into 64 bits")
@@ -244,19 +246,19 @@ class _Compiler:
             # A spelling that Inspeqtor refuses is refused at its place.
             old = unit in (Unit.PERCENT, Unit.BINARY)
             place = written.raw_start if old else written.after
-            text = f"{shown} cannot be an amount of {metric.id}"
+            text = f"{shown} cannot be an amount of {id}"
             self._refuse(place, text, _MENDS[dimension])
         small = quantity.value < _SMALL and metric.kind is Kind.GAUGE
         if dimension is Dimension.BYTES and small:
             text = f"{shown} is {quantity.value} bytes, less than 64 KiB"
             self._report.warning(written.raw_start, text, "is the unit missing? 6g, 512m")
 
-    def _per(self, metric: Metric, written: tree.Comparison) -> float:
+    def _per(self, metric: Metric, id: MetricId, written: tree.Comparison) -> float:
         if not written.quantity.per:
             return 0.0
         if metric.kind is Kind.COUNTER and metric.dimension is not Dimension.PERCENT:
             return written.quantity.per
-        text = f"{metric.id} does not count up: the time in {quoted(written.raw)} has no effect"
+        text = f"{id} does not count up: the time in {quoted(written.raw)} has no effect"
         self._report.warning(written.raw_start, text)
         return 0.0
 
