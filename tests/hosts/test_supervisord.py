@@ -205,7 +205,7 @@ async def test_a_password_opens_and_is_not_told(host: Any, user: str, right: boo
     )
     said = host.out([sys.executable, "-c", code, url], env=ENV)
     if right:
-        assert said == "active"
+        assert said in ("active", "activating")  # it may still be starting
     else:
         assert said.startswith(NotPermitted.__name__)
         assert "password is wrong" in said
