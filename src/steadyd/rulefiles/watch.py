@@ -19,6 +19,7 @@ from watchdog.events import (
     FileClosedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
+    FileModifiedEvent,
     FileMovedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
@@ -42,6 +43,8 @@ EVENTS: Final[list[type[FileSystemEvent]]] = [
     DirDeletedEvent,
     DirCreatedEvent,
 ]
+# A poll knows nothing of closing.
+POLLED: Final = [*EVENTS, FileModifiedEvent]
 # File systems on which a change from elsewhere makes no event (mount(8) names).
 WITHOUT_EVENTS: Final = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse", "afs", "ceph", "glusterfs")
 
@@ -76,11 +79,12 @@ class RuleWatch:
             await asyncio.to_thread(watching.stop)
 
     def _places(self) -> set[str]:
-        """Return the folders to watch: each one, its services.d, its target, and their parents."""
+        """Return the folders to watch: each one, its services.d, their targets and parents."""
         places: set[str] = set()
         for folder in self._folders:
-            for path in (folder, os.path.join(folder, "services.d"), os.path.realpath(folder)):
-                places.update((path, _parent(path)))
+            for named in (folder, os.path.join(folder, "services.d")):
+                for path in (named, os.path.realpath(named)):
+                    places.update((path, _parent(path)))
         return {place for place in places if os.path.isdir(place)}
 
     async def _burst(self) -> None:
@@ -125,7 +129,8 @@ class _Watching:
         for place in inodes.keys() - self._inodes.keys():
             try:
                 observer = self._observer(place)
-                watch = observer.schedule(self._handler, place, event_filter=EVENTS)
+                events = EVENTS if observer is self._inotify else POLLED
+                watch = observer.schedule(self._handler, place, event_filter=events)
             except OSError as error:  # gone again, or no watch is left
                 self._tell_once(f"cannot watch {place}: {error.strerror}")
             else:
