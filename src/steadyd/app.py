@@ -97,6 +97,9 @@ class App:
             lambda parcel: self.routes.url_of(parcel),
             self.hostname,
         )
+        self._trouble = ""
+        if store.moved_aside:
+            log.error("%s", store.moved_aside)
         self._tally, self._ticker = Tally(), Ticker()
         self._supervisor = supervisor
         self._facts: deque[Fact] = deque()
@@ -200,7 +203,7 @@ class App:
         batch = Batch()
         batch.step(step)
         batch.parcels(self._post(step.notifications))
-        await self.store.write(batch)
+        await self._write(batch)
         self.post.nudge()
         self._account(step)
         for intent in step.intents:
@@ -289,7 +292,16 @@ class App:
     async def _save(self, parcels: Sequence[Parcel]) -> None:
         batch = Batch()
         batch.parcels(parcels)
+        await self._write(batch)
+
+    async def _write(self, batch: Batch) -> None:
+        """Commit; say once that it is not possible, and once that it is again."""
         await self.store.write(batch)
+        if self.store.trouble and not self._trouble:
+            log.error("%s; it is kept in memory meanwhile", self.store.trouble)
+        elif self._trouble and not self.store.trouble:
+            log.info("%s takes everything again", self.store.folder / "state.db")
+        self._trouble = self.store.trouble
 
     def _account(self, step: Step) -> None:
         """Count and log what was decided."""

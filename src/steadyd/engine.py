@@ -291,6 +291,8 @@ class Engine:
     def _evaluate(self, rule: Rule, *, tick: bool) -> None:
         state = self.states.get(rule.key, _FRESH)
         reading = self.reading(rule.service, metric_of(rule.condition))
+        self.evaluations += 1
+        self.unknowns += reading.value is None
         cycle = self.options.cycle
         told, decisions = machine.step(rule, state, reading, self._now.mono, tick=tick, cycle=cycle)
         if told is not state:

@@ -202,11 +202,12 @@ def _url(text: str, route: str, beside: Path) -> str:
 def _secret(place: Path, route: str) -> str:
     try:
         fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(fd)
+            raise SettingsError(f"route {route}: {place} is no regular file")
         with open(fd, encoding="utf-8") as file:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise SettingsError(f"route {route}: {place} is no regular file")
-            if status.st_mode & 0o004:
+            if mode & 0o004:
                 raise SettingsError(
                     f"route {route}: {place} may be read by everybody: chmod o-r {place}"
                 )

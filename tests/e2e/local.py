@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from steadyd.inits.supervisord_rpc import Connection, call
 
 SLEEPER = "sleep infinity"
 
@@ -27,6 +29,7 @@ class Local:
         self.daemon: subprocess.Popen[bytes] | None = None
         self.supervisord: subprocess.Popen[bytes] | None = None
         self.environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        self.under: list[str] = []  # a command that starts the daemon by exec
 
     def rule(self, name: str, text: str) -> Path:
         path = self.rules / f"{name}.inq"
@@ -35,11 +38,6 @@ class Local:
 
     def keep(self, **programs: str) -> None:
         """Start a supervisord that keeps these programs: name=command."""
-        sections = "".join(
-            f"[program:{name}]\ncommand={command}\nstartsecs=0\n"
-            f"autorestart={'false' if 'once' in name else 'true'}\n"
-            for name, command in programs.items()
-        )
         conf = self.folder / "supervisord.conf"
         conf.write_text(
             f"[unix_http_server]\nfile={self.folder}/s.sock\n[supervisord]\nnodaemon=true\n"
@@ -47,7 +45,7 @@ class Local:
             f"childlogdir={self.folder}\n{'user=root' if os.geteuid() == 0 else ''}\n"
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n"
-            + sections
+            + _sections(programs)
         )
         code = "from supervisor.supervisord import main; main()"
         self.supervisord = subprocess.Popen(
@@ -58,6 +56,18 @@ class Local:
             start_new_session=True,
         )
         until((self.folder / "s.sock").exists, what="supervisord's socket")
+
+    def keep_too(self, **programs: str) -> None:
+        """Let the running supervisord keep these programs as well."""
+        with open(self.folder / "supervisord.conf", "a") as conf:
+            conf.write(_sections(programs))
+        self.supervise("reloadConfig")
+        for name in programs:
+            self.supervise("addProcessGroup", name)
+
+    def supervise(self, method: str, *values: str | bool) -> Any:
+        """Call a method of the supervisord."""
+        return call(Connection(f"unix://{self.folder}/s.sock", 20), method, values)
 
     def config(self, text: str = "", cycle: str = "1s") -> Path:
         path = self.folder / "steadyd.toml"
@@ -73,14 +83,16 @@ class Local:
         path.write_text(head + tables + text)
         return path
 
-    def start(self, *arguments: str, ready: bool = True) -> None:
-        """Start the daemon; wait until it is ready."""
+    def start(
+        self, *arguments: str, ready: bool = True, program: Sequence[str] = ("-m", "steadyd")
+    ) -> None:
+        """Start the daemon; wait until it is ready. `program` is what Python is to run."""
         config = self.folder / "steadyd.toml"
         if not config.exists():
             self.config()
         with open(self.folder / "steadyd.log", "ab") as log:
             self.daemon = subprocess.Popen(
-                [sys.executable, "-m", "steadyd", "run", "--config", str(config), *arguments],
+                [*self.under, sys.executable, *program, "run", "--config", str(config), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -167,6 +179,14 @@ def end_tree(supervisord: subprocess.Popen[bytes]) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)  # each program leads a group of its own
     supervisord.wait()
+
+
+def _sections(programs: Mapping[str, str]) -> str:
+    return "".join(
+        f"[program:{name}]\ncommand={command}\nstartsecs=0\n"
+        f"autorestart={'false' if 'once' in name else 'true'}\n"
+        for name, command in programs.items()
+    )
 
 
 @contextmanager

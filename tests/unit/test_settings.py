@@ -119,7 +119,7 @@ def test_a_secret_is_read_from_the_credentials_first(
         (lambda p: None, "there is no"),
         (lambda p: (p.write_text("json://x/"), p.chmod(0o644)), "may be read by everybody"),
         (lambda p: (p.write_text(""), p.chmod(0o600)), "is empty"),
-        (lambda p: p.mkdir(), "cannot read"),
+        (lambda p: p.mkdir(), "is no regular file"),
     ],
 )
 def test_a_secret_that_cannot_be_used_is_told(tmp_path: Path, make, said: str) -> None:  # type: ignore[no-untyped-def]

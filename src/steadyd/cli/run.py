@@ -143,6 +143,8 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
         await _until_signal(app, web, supervisor)
     finally:
         store.close()
+    if store.trouble:
+        raise StoreError(f"{store.trouble}; what was not written is lost")
     return 0
 
 

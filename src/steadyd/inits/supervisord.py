@@ -111,6 +111,7 @@ class Supervisord:
         self._watched: frozenset[str] = frozenset()
         self._told: dict[str, UnitStatus | None] = {}
         self._runs: dict[str, int] = {}  # unit -> pid of a run that nobody asked to end
+        self._again: set[str] = set()  # units of which this run was started by supervisord itself
         self._respawns: dict[str, int] = {}
         self._restarting: set[str] = set()
         self._pidfds: dict[int, int] = {}
@@ -252,14 +253,21 @@ class Supervisord:
         unit, pid = status.unit, status.main_pid
         if status.state is ServiceState.DEACTIVATING or not (pid or status.respawning):
             self._runs.pop(unit, None)
+            self._again.discard(unit)
         elif pid:
             again = self._runs.get(unit, pid) != pid
             if again and unit not in self._restarting:
                 self._respawns[unit] = self._respawns.get(unit, 0) + 1
+                self._again.add(unit)
             self._runs[unit] = pid
 
     def _counted(self, status: UnitStatus) -> UnitStatus:
-        return replace(status, respawns=self._respawns.get(status.unit, 0))
+        starts = status.state is ServiceState.ACTIVATING and status.unit in self._again
+        return replace(
+            status,
+            respawns=self._respawns.get(status.unit, 0),
+            respawning=status.respawning or starts,
+        )
 
     def _absent(self, name: str, programs: Collection[str]) -> str:
         members = [unit for unit in programs if unit.startswith(f"{name}:")]

@@ -11,7 +11,7 @@ from steadyd.model.rule import CheckParams, RuleSet
 from steadyd.model.snapshot import FileView
 from steadyd.rulefiles import params, tree
 from steadyd.rulefiles.compile import Compiled, Known, MetricCatalogue, compile_file
-from steadyd.rulefiles.diagnostics import Diagnostic, Level, Report
+from steadyd.rulefiles.diagnostics import Diagnostic, Level, Report, printable
 from steadyd.rulefiles.lexer import Places
 from steadyd.rulefiles.merge import merge
 from steadyd.rulefiles.parser import parse
@@ -65,7 +65,9 @@ class World:
     def views(self) -> tuple[FileView, ...]:
         """Return the files as they are shown."""
         return tuple(
-            FileView(f.path, not f.errors, one_line(f.path, f.errors[0]) if f.errors else None)
+            FileView(
+                printable(f.path), not f.errors, one_line(f.path, f.errors[0]) if f.errors else None
+            )
             for f in self.files
         )
 
