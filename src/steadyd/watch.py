@@ -7,6 +7,7 @@ the others.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from steadyd.ports import (
     UnitGone,
     UnitNotFound,
 )
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 16  # look-ups under way at the same time
 
@@ -67,6 +70,7 @@ class Watch:
         self.inits = {init.name: init for init in inits}
         self._tell = tell
         self._views = {name: InitView(name, False, "not reached yet") for name in self.inits}
+        self._lost: set[str] = set()
         self._services: dict[str, CheckParams] = {}
         self._units: dict[str, tuple[str, str]] = {}
         self._reasons: dict[str, str] = {}
@@ -110,9 +114,19 @@ class Watch:
     def _report(self, report: InitReport) -> None:
         match report:
             case InitReached():
+                if report.init in self._lost:
+                    self._lost.discard(report.init)
+                    log.info("%s answers again", report.init)
                 self._views[report.init] = InitView(report.init, True)
                 self.look_again()
             case InitLost():
+                if report.init not in self._lost:
+                    self._lost.add(report.init)
+                    log.warning(
+                        "%s cannot be reached: %s; its services are unknown meanwhile",
+                        report.init,
+                        report.reason,
+                    )
                 self._views[report.init] = InitView(report.init, False, report.reason)
                 self._tell(UnitUnknown(report.init, "", report.reason))
             case UnitGone():
