@@ -2,16 +2,16 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from steadyd.cli import fail
 from steadyd.model.rule import CheckParams
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.rulefiles import tree
 from steadyd.rulefiles.compile import Compiled, Known, compile_file
-from steadyd.rulefiles.diagnostics import Diagnostic, Level, render
+from steadyd.rulefiles.diagnostics import Diagnostic, Level, printable, render
 from steadyd.rulefiles.merge import merge
 from steadyd.rulefiles.parser import parse
 from steadyd.rulefiles.reading import Refused, find, read_text
@@ -56,20 +56,40 @@ def run(args: argparse.Namespace) -> int:
             settings = load(args.config)
             settings.targets()
         except SettingsError as error:
-            print(f"steadyd: {error}", file=sys.stderr)
-            return 2
+            return fail(str(error), 2)
         folders = folders or list(settings.rules)
         routes, defaults = frozenset(settings.routes), defaults_of(settings.defaults)
     entries = judge(folders, Known(CATALOGUE, routes, defaults))
-    impossible = _impossible(args) if args.actions else []
-    if args.format == "json":
-        import json
+    if args.actions:
+        return _with_actions(args, entries)
+    _show(as_json(entries) if args.format == "json" else None, entries)
+    return 0 if all(entry.ok for entry in entries) else 1
 
-        print(json.dumps(as_json(entries), ensure_ascii=True))
-    else:
+
+def _show(data: dict[str, Any] | None, entries: Sequence[Entry]) -> None:
+    if data is None:
         _print(entries)
-        for line in impossible:
-            print(line)
+        return
+    import json
+
+    print(json.dumps(data, ensure_ascii=True))
+
+
+def _with_actions(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
+    """Print the judgement and which verbs could not run now; return the exit code."""
+    from steadyd.cli.offline import NoAnswer
+    from steadyd.settings import SettingsError
+
+    try:
+        impossible = _impossible(args, entries)
+    except SettingsError as error:
+        return fail(str(error), 2)
+    except NoAnswer as error:
+        return fail(str(error), 1)
+    data = {**as_json(entries), "impossible": impossible} if args.format == "json" else None
+    _show(data, entries)
+    for line in impossible if data is None else ():
+        print(printable(line))
     return 0 if all(entry.ok for entry in entries) and not impossible else 1
 
 
@@ -201,14 +221,19 @@ def _checks(compiled: Compiled) -> list[Any]:
     return [draft.check for draft in compiled.drafts]
 
 
-def _impossible(args: argparse.Namespace) -> list[str]:
-    """Return a line for each verb that its init system could not run now."""
-    from steadyd.cli.offline import resolve
-    from steadyd.model.rule import Verb
+def _impossible(args: argparse.Namespace, entries: Sequence[Entry]) -> list[str]:
+    """Return a line for each verb that its init system could not run now.
 
-    args.rules = args.paths or None
+    Raises SettingsError, NoAnswer.
+    """
+    from steadyd.cli.offline import look_up
+    from steadyd.model.rule import Verb
+    from steadyd.settings import Settings, load
+
+    settings = load(args.config) if args.config or not args.paths else Settings()
+    checks = merge([entry.compiled for entry in entries if entry.compiled]).rules.checks
     lines = []
-    for service in resolve(args):
+    for service in look_up(checks, settings):
         for rule in service.rules:
             for verb in rule.verbs:
                 status = service.status

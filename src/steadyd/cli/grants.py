@@ -5,8 +5,12 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 
-from steadyd.cli.offline import Service, resolve
+from steadyd.cli import fail
+from steadyd.cli.offline import NoAnswer, Service, resolve
+from steadyd.cli.terminal import plain
+from steadyd.inits.systemd_status import unit_name
 from steadyd.model.rule import Rule, Verb
+from steadyd.settings import SettingsError
 
 # The words that systemd gives to polkit for the D-Bus calls that a verb may need.
 POLKIT_VERBS = {
@@ -26,12 +30,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the rule. A service that is not there yet gets the unit that its name would have."""
-    services = resolve(args)
+    try:
+        services = resolve(args)
+    except SettingsError as error:
+        return fail(str(error), 2)
+    except NoAnswer as error:
+        return fail(str(error), 1)
     print(polkit(needed(services), args.user))
     for service in services:
         if service.status is None and service_verbs(service):
             unit = _unit(service)
-            print(f"steadyd: {service.finding.reason}; the right is for {unit}", file=sys.stderr)
+            what = f"the right is for {unit}" if unit else "no unit can have this name"
+            print(f"steadyd: {plain(service.finding.reason)}; {what}", file=sys.stderr)
     return 0
 
 
@@ -40,9 +50,9 @@ def needed(services: Iterable[Service]) -> dict[str, tuple[str, ...]]:
     units: dict[str, set[str]] = {}
     for service in services:
         if service.status is None or service.status.init == "systemd":
-            verbs = service_verbs(service)
-            if verbs:
-                units.setdefault(_unit(service), set()).update(verbs)
+            unit, verbs = _unit(service), service_verbs(service)
+            if unit and verbs:
+                units.setdefault(unit, set()).update(verbs)
     return {unit: tuple(sorted(verbs)) for unit, verbs in sorted(units.items())}
 
 
@@ -53,10 +63,13 @@ def service_verbs(service: Service) -> set[str]:
 
 
 def _unit(service: Service) -> str:
+    """Return the unit, "" if no unit can have this name."""
     if service.status is not None:
         return service.status.unit
-    name = service.rules[0].params.unit or service.name
-    return name if "." in name else f"{name}.service"
+    try:
+        return unit_name(service.rules[0].params.unit or service.name)
+    except ValueError:
+        return ""
 
 
 def polkit(units: Mapping[str, Iterable[str]], user: str) -> str:
@@ -72,7 +85,8 @@ polkit.addRule(function (action, subject) {{
     return polkit.Result.NOT_HANDLED;
   }}
   var unit = action.lookup("unit");
-  var verbs = steadydAllowed.hasOwnProperty(unit) ? steadydAllowed[unit] : [];
+  var known = Object.prototype.hasOwnProperty.call(steadydAllowed, unit);
+  var verbs = known ? steadydAllowed[unit] : [];
   if (verbs.indexOf(action.lookup("verb")) >= 0) {{
     return polkit.Result.YES;
   }}

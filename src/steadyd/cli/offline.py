@@ -2,19 +2,19 @@
 
 import argparse
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from steadyd.inits import detect
-from steadyd.model.rule import HOST, CheckParams, Rule
+from steadyd.model.rule import HOST, Check, CheckParams, Rule
 from steadyd.model.service import UnitStatus
 from steadyd.ports import SampleTarget
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.probes.procfs import ProcSampler
-from steadyd.rulefiles.folder import RuleFiles
-from steadyd.settings import SettingsError, load
+from steadyd.rulefiles.folder import RuleFiles, defaults_of
+from steadyd.settings import Settings, SettingsError, load
 from steadyd.watch import Finding, find_unit
 
 DEADLINE = 15.0  # seconds for all look-ups together
@@ -35,16 +35,27 @@ class Service:
         return self.finding.status
 
 
+class NoAnswer(Exception):
+    """The init systems do not answer; str() is one line."""
+
+
 def resolve(args: argparse.Namespace) -> list[Service]:
-    """Resolve every checked service of `--rules` or the configuration. Raises SettingsError."""
+    """Resolve every checked service of `--rules` or the configuration.
+
+    Raises SettingsError, NoAnswer.
+    """
     settings = load(args.config)
     if args.rules:
         settings = msgspec.structs.replace(settings, rules=tuple(args.rules))
-    files = RuleFiles(settings.rules, CATALOGUE)
-    world = files.read(frozenset(settings.routes))
+    files = RuleFiles(settings.rules, CATALOGUE, defaults=defaults_of(settings.defaults))
+    return look_up(files.read(frozenset(settings.routes)).rules.checks, settings)
+
+
+def look_up(checks: Iterable[Check], settings: Settings) -> list[Service]:
+    """Ask the init systems for the services of some checks. Raises SettingsError, NoAnswer."""
     params: dict[str, CheckParams] = {}
     rules: dict[str, list[Rule]] = {}
-    for check in world.rules.checks:
+    for check in checks:
         if check.service != HOST:
             params.setdefault(check.service, check.params)
             rules.setdefault(check.service, []).extend(check.rules)
@@ -61,7 +72,10 @@ def resolve(args: argparse.Namespace) -> list[Service]:
                 for init in inits:
                     await init.close()
 
-    findings = asyncio.run(find_all()) if params else {}
+    try:
+        findings = asyncio.run(find_all()) if params else {}
+    except TimeoutError as error:
+        raise NoAnswer(f"the init systems do not answer within {DEADLINE:g} s") from error
     pids = _pids(findings)
     return [
         Service(name, finding, pids.get(name, ()), tuple(rules[name]))

@@ -22,14 +22,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask the daemon, or with `--rules` the init systems, and print."""
     if args.rules or args.config:
+        from steadyd.cli.offline import NoAnswer
         from steadyd.settings import SettingsError
 
         try:
             found = _offline(args)
         except SettingsError as error:
             return fail(str(error), 2)
-        except TimeoutError:
-            return fail("the init systems do not answer", 1)
+        except NoAnswer as error:
+            return fail(str(error), 1)
     else:
         try:
             answer = ask(args, "/api/v1/services")
