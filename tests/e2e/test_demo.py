@@ -1,4 +1,4 @@
-"""The README's first command: it heals, it tells, it leaves nothing behind."""
+"""The README's first command: it heals on one screen and leaves nothing behind."""
 
 import os
 import re
@@ -7,110 +7,132 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from steadyd.cli import demo as module
 from tests.e2e.local import until
 
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "steadyd", "demo", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
-    )
-
-
-def left(folder: Path) -> list[str]:
-    """What a demo left: files in its temporary folder, processes that name it."""
-    found = [str(path) for path in folder.iterdir()]
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                command = process.joinpath("cmdline").read_bytes()
-            except OSError:
-                continue
-            if os.fsencode(folder) in command:
-                found.append(command.replace(b"\0", b" ").decode())
-    return found
+ENTRY = "import sys; from steadyd.__main__ import main; sys.exit(main())"
 
 
 @pytest.fixture
-def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="demo-test-"))  # short: sockets lie below it
+def place() -> Iterator[Path]:
+    """A folder for temporary files with a short name: sockets go there."""
+    with tempfile.TemporaryDirectory(prefix="d") as folder:
+        yield Path(folder)
+        assert list(Path(folder).iterdir()) == []
+        until(lambda: not of(Path(folder)), 5, f"processes are left: {of(Path(folder))}")
 
 
-def test_once_heals_tells_and_ends_by_itself(folder: Path) -> None:
-    process = start(folder, "--once")
-    out, err = process.communicate(timeout=120)
-
-    assert process.returncode == 0, out + err
-    for word in ("page     http://127.0.0.1:", "incident if memory:total_rss > 120m", "reload"):
-        assert word in out
-    assert "outcome  reload: healed" in out
-    assert re.search(r"message  \S+ leaky: memory:total_rss 1[0-9.]+ MiB > 120 MiB", out)
-    assert "recovered after" in out
-    assert int(re.findall(r"Healed and told in (\d+) s", out)[0]) <= 60
-    assert left(folder) == []
-    folder.rmdir()
+def of(place: Path) -> dict[int, str]:
+    """The processes that know this folder for temporary files, with their commands."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"TMPDIR={place}\0".encode() in process.joinpath("environ").read_bytes():
+                found[int(process.name)] = process.joinpath("cmdline").read_text(errors="replace")
+    return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_nothing_behind(folder: Path, number: signal.Signals) -> None:
-    process = start(folder)
-    assert process.stdout is not None
-    until(lambda: "memory " in process.stdout.readline(), 40, "the first line about memory")  # type: ignore[union-attr]
-    process.send_signal(number)
-    out, err = process.communicate(timeout=40)
-
-    assert process.returncode == 0
-    assert "nothing of it is left" in out
-    assert err == ""
-    assert left(folder) == []
-    folder.rmdir()
-
-
-def test_where_its_port_is_taken_it_takes_another(folder: Path) -> None:
-    with socket.socket() as taken:
-        try:
-            taken.bind(("127.0.0.1", 10870))
-            taken.listen()
-        except OSError:
-            pass  # somebody else has it: as good
-        process = start(folder)
-        assert process.stdout is not None
-        line = until(
-            lambda: (text := process.stdout.readline()) and "page" in text and text,  # type: ignore[union-attr]
-            40,
-        )
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=40)
-
-    assert ":10870/" not in line
-    assert left(folder) == []
-    folder.rmdir()
-
-
-def test_without_supervisor_it_says_in_one_line_what_to_install(folder: Path) -> None:
-    code = (
-        "import importlib.util, sys; found = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda n, *a: None if n == 'supervisor' else found(n, *a)\n"
-        "from steadyd.__main__ import main; sys.exit(main(['demo', '--once']))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
+def start(place: Path, *arguments: str, before: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", before + ENTRY, "demo", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(place), "PYTHONUNBUFFERED": "1"},
     )
 
-    assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "pip install 'steadyd[demo]'" in done.stderr
-    assert left(folder) == []
-    folder.rmdir()
+
+def shown(process: subprocess.Popen[str], text: str) -> str:
+    """Read the screen until a line has this text; return all of it."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
+def test_once_it_heals_tells_and_ends_by_itself(place: Path) -> None:
+    process = start(place, "--once")
+    screen, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, screen
+    said = [
+        r"page     http://127\.0\.0\.1:\d+/",
+        r"memory +\d+(\.\d)? MiB  █+",
+        r"incident if memory:total_rss > 120m for 2 cycles then alert, reload: 1[2-9]\d",
+        "action   reload asked of supervisord",
+        r"message  \S+ leaky: memory:total_rss 1\d\d\S* MiB > 120\S* MiB",
+        "outcome  reload: healed",
+        "closed   recovered",
+        r"message  \S+ leaky: .*(recovered after|was )",
+        r"Healed and told in \d+ s\.",
+    ]
+    for pattern in said:
+        assert re.search(pattern, screen), f"{pattern} is not in\n{screen}"
+    assert "Traceback" not in screen
+    assert "\x1b" not in screen
+
+
+@pytest.mark.parametrize("presses", [1, 3])
+def test_ctrl_c_leaves_nothing_however_often_it_is_pressed(place: Path, presses: int) -> None:
+    with start(place) as process:
+        shown(process, "memory ")
+        assert len(of(place)) >= 4  # the demo, supervisord, the app, steadyd
+        for _ in range(presses):
+            process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert rest.endswith("The demo has ended; nothing of it is left.\n")
+
+
+def test_a_terminal_that_goes_away_leaves_nothing(place: Path) -> None:
+    with start(place) as process:
+        shown(process, "memory ")
+        assert process.stdout is not None
+        process.stdout.close()  # the next line has no reader
+        assert process.wait(30) == 0
+
+
+def test_a_port_that_is_taken_means_another_one(place: Path) -> None:
+    with ExitStack() as stack:
+        with suppress(OSError):  # whoever has it: it is taken
+            stack.enter_context(socket.create_server(("127.0.0.1", module.PORT)))
+        process = stack.enter_context(start(place))
+        (page,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", shown(process, "page "))
+        assert int(page) != module.PORT
+        shown(process, "memory ")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def test_without_supervisor_one_line_says_what_to_install(place: Path) -> None:
+    hide = (
+        "import importlib.util as u; real = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'supervisor' else real(name, *a)\n"
+    )
+    with start(place, before=hide) as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert (
+        said
+        == "steadyd demo: supervisor is missing; install it with: pip install 'steadyd[demo]'\n"
+    )
+
+
+def test_a_steadyd_that_ends_ends_the_demo_with_its_last_words(place: Path) -> None:
+    with start(place) as process:
+        shown(process, "memory ")
+        (daemon,) = (pid for pid, command in of(place).items() if "\0run\0" in command)
+        os.kill(daemon, signal.SIGKILL)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "steadyd demo: steadyd has ended" in said
+    assert "Traceback" not in said

@@ -31,6 +31,7 @@ from steadyd.model.metric import Dimension
 
 PORT = 10870
 LIMIT_MIB = 120
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEADLINE = 90.0  # seconds for the first healed incident with --once
 SERVICE = "leaky"
 METRIC = "memory:total_rss"
@@ -77,8 +78,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until Ctrl-C, or with --once until the first incident is healed and told."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in ENDINGS:
+        signal.signal(number, _interrupt)
     try:
         with _sink() as (sink, mails), _place() as place:
             return _play(args, place, sink, mails)
@@ -95,7 +96,7 @@ def _play(args: argparse.Namespace, place: Place, sink: str, mails: "queue.Queue
     _write(place, routes)
     with (
         _running(place, _supervisord(place), "supervisord"),
-        _running(place, _steadyd(place), "steadyd"),
+        _running(place, _steadyd(place), "steadyd") as daemon,
     ):
         print(
             f"A small app leaks under a supervisord of its own; steadyd watches it.\n"
@@ -103,12 +104,19 @@ def _play(args: argparse.Namespace, place: Place, sink: str, mails: "queue.Queue
             f"  rule     {place.rules}\n"
             f"           {RULES.strip().splitlines()[-1].strip()}"
         )
-        return _tell(args, place, mails)
+        return _tell(args, place, mails, daemon)
 
 
-def _tell(args: argparse.Namespace, place: Place, mails: "queue.Queue[str]") -> int:
+def _tell(
+    args: argparse.Namespace,
+    place: Place,
+    mails: "queue.Queue[str]",
+    daemon: "subprocess.Popen[bytes]",
+) -> int:
     teller, started = _Teller(), time.monotonic()
     while True:
+        if daemon.poll() is not None:
+            raise DemoError(f"steadyd has ended: {_log(place)}")
         status, incidents = _get(place, "status"), _get(place, "incidents?limit=20")
         if status is not None and incidents is not None:
             teller.memory(status)
@@ -268,13 +276,13 @@ def _log(place: Place) -> str:
 
 
 @contextlib.contextmanager
-def _running(place: Place, command: list[str], name: str) -> Iterator[None]:
+def _running(place: Place, command: list[str], name: str) -> "Iterator[subprocess.Popen[bytes]]":
     with open(place.folder / f"{name}.log", "wb") as log:
         process = subprocess.Popen(  # noqa: S603 - an argv of our own
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         try:
@@ -322,4 +330,6 @@ def _sink() -> Iterator[tuple[str, "queue.Queue[str]"]]:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    for number in ENDINGS:  # a second Ctrl-C must not cut the tidying up short
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
