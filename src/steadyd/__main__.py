@@ -1,5 +1,6 @@
 """`steadyd`, also as `python -m steadyd`."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code (contract.md, section 3)."""
     from steadyd import cli
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is no failure
+            stream.reconfigure(errors="replace")
     try:
         return cli.main(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:

@@ -309,10 +309,12 @@ async def test_what_goes_on_and_on_is_told_after_a_while(
 
     async with watching(rules) as heard:
         writer = asyncio.create_task(asyncio.to_thread(write))
-        assert await heard.once() == NEW
-        assert await heard.once() == NEW
-        done.set()
-        await writer
+        try:
+            assert await heard.once() == NEW
+            assert await heard.once() == NEW
+        finally:
+            done.set()
+            await writer
 
 
 async def test_our_own_reading_tells_nothing(rules: Path) -> None:

@@ -1,9 +1,12 @@
 """What a parse means: metrics, amounts, routes, verbs; one bad rule disables itself alone."""
 
+import time
+
 import pytest
 
 from steadyd.model.rule import Act, Alert, Amount, Comparison, Event, Hold, Operator, Verb
 from steadyd.rulefiles.compile import Compiled
+from steadyd.rulefiles.merge import merge
 from tests.fakes.rulefiles import compiled, places, unmark
 
 
@@ -264,3 +267,31 @@ def test_no_control_character_of_a_name_gets_into_rules_or_messages() -> None:
     assert all(each.message.isprintable() for each in said.diagnostics)
     [rule] = said.drafts[0].check.rules
     assert rule.key.isprintable()
+
+
+HEAD = "check service a with owner ops "
+MANY_PARAMS = HEAD + "".join(f",k{number} v" for number in range(2000)) + "\n"
+UNITS = {
+    "unknown metrics": (HEAD, "if memry:rss > 1g then alert\n"),
+    "unknown routes": (HEAD, "if cpu:user > 1 then alert opps\n"),
+    "slips": (HEAD, "if memory:rss > 1 for 0 cycles then alert\n"),
+    "quoted": (HEAD, 'if "cpu":user > 1 then alert\n'),
+    "rules under many parameters": (MANY_PARAMS, "if cpu:user > 1 then alert\n"),
+    "checks": ("", "check service a if down then alert\n"),
+    "unknown parameters": ("check service a with a b", ",cooldwn soon"),
+    "repeated parameters": ("check service a with a b", ",cooldown soon"),
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_the_time_is_linear_in_the_length(name: str) -> None:
+    head, unit = UNITS[name]
+
+    def seconds(size: int) -> float:
+        text = head + unit * (size // len(unit))
+        started = time.process_time()
+        merge([compiled(text, routes={"ops"})])
+        return time.process_time() - started
+
+    seconds(2**12)
+    assert seconds(2**18) < 40 * seconds(2**14) + 0.5  # 16 would be exact; quadratic is 256

@@ -544,11 +544,12 @@ def test_a_folder_that_cannot_be_listed_keeps_the_last_good_texts_of_its_files(
     (folder / "rules").rename(folder / "aside")
     (folder / "rules").write_text("no folder")
 
-    world = files.read(None)
+    for reader in (files, RuleFiles([str(folder / "rules")], CATALOGUE, store)):
+        world = reader.read(None)
 
-    assert limits(world) == {"app": ["1"]}
-    assert any("the folder cannot be read: Not a directory" in error for error in world.errors)
-    assert store.get(str(folder / "rules" / "a.inq")) == rule(1)
+        assert limits(world) == {"app": ["1"]}
+        assert any("the folder cannot be read: Not a directory" in error for error in world.errors)
+        assert [file.path for file in world.files if file.compiled] == [f"{folder}/rules/a.inq"]
 
 
 def test_what_did_not_change_is_not_parsed_or_compiled_again(folder: Path) -> None:

@@ -96,9 +96,9 @@ class RuleFiles:
         known = Known(self._catalogue, names, self._defaults)
         paths, troubles = find(self._folders)
         unread = tuple(trouble.path + "/" for trouble in troubles if trouble.unread)
-        paths += [path for path in self._good if path.startswith(unread)]
+        paths += sorted(path for path in self._kept() if path.startswith(unread))
         files = [self._judge(path, known) for path in paths]
-        self._drop(set(paths), unread)
+        self._drop(set(paths))
         merged = merge(f.compiled for f in files if f.compiled is not None)
         found = merged.diagnostics
         files = [
@@ -153,15 +153,19 @@ class RuleFiles:
             cached = self._compiled[path] = (text, known.routes, compiled)
         return cached[2]
 
-    def _drop(self, paths: set[str], unread: tuple[str, ...]) -> None:
+    def _kept(self) -> set[str]:
+        """Return the files of which there is a last good text."""
+        return set(self._good).union(() if self._last_good is None else self._last_good.paths())
+
+    def _drop(self, paths: set[str]) -> None:
         """Forget the files that are gone, also those that went while nobody looked."""
-        for cache in (self._good, self._parsed, self._compiled):
+        for path in self._kept() - paths:
+            self._good.pop(path, None)
+            if self._last_good is not None:
+                self._last_good.forget(path)
+        for cache in (self._parsed, self._compiled):
             for path in cache.keys() - paths:
                 del cache[path]
-        if self._last_good is not None:
-            for path in self._last_good.paths():
-                if path not in paths and not path.startswith(unread):
-                    self._last_good.forget(path)
 
 
 def defaults_of(values: Mapping[str, str]) -> CheckParams:
