@@ -13,8 +13,9 @@ import socket
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from steadyd.delivery.dispatch import Dispatch
 from steadyd.delivery.outbox import Outbox

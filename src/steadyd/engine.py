@@ -8,7 +8,9 @@ then carries its effects out. `now` is always an argument.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.evaluation import machine
 from steadyd.evaluation.subject import COUNTERS, Subject, UnitKey, remember
@@ -53,8 +55,7 @@ SUMS = ("memory", "process")  # families that sum over processes
 HOST_BUDGET = Budget(10, HOUR)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What the configuration decides for the engine. `cycle` is in seconds.
 
     `per_process` are the metrics of which holds start again with another process.

@@ -1,9 +1,10 @@
 """The doors to the world and their errors. Each has one real side in a stage package."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 from steadyd.model.incident import Action, Incident
 from steadyd.model.metric import Sample
@@ -40,23 +41,20 @@ class VerbFailed(InitError):
     """The init carried the verb out and it failed, or it did not end before the deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class InitReached:
+class InitReached(Struct, frozen=True):
     """The init system answers (again)."""
 
     init: str
 
 
-@dataclass(frozen=True, slots=True)
-class InitLost:
+class InitLost(Struct, frozen=True):
     """The init system cannot be reached; states are unknown until it is again."""
 
     init: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnitGone:
+class UnitGone(Struct, frozen=True):
     """The init system no longer knows a watched unit (or does not know it yet)."""
 
     init: str
@@ -112,8 +110,7 @@ class Depth(IntEnum):
     FULL = 3
 
 
-@dataclass(frozen=True, slots=True)
-class SampleTarget:
+class SampleTarget(Struct, frozen=True):
     """What the sampler needs to know of a unit to find its processes, and how deep to look."""
 
     unit: str
@@ -135,8 +132,7 @@ class Sampler(Protocol):
         """Sample the host; `mounts` are the file systems that rules name (`disk:/srv`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadReport:
+class ReloadReport(Struct, frozen=True):
     """What a reload of the rule files came to. `errors` are ready to print."""
 
     ok: bool
@@ -145,8 +141,7 @@ class ReloadReport:
     errors: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TestReport:
+class TestReport(Struct, frozen=True):
     """How one target took a test alert. `target` is safe to show."""
 
     route: str

@@ -17,11 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
 from steadyd.model.fact import Course, Memory, RuleState, Step, UnitMemory
 from steadyd.model.incident import Action, Incident, Line
@@ -64,8 +64,7 @@ class StoreError(Exception):
     """The state folder cannot be used; str() is ready to print."""
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """Statements for one transaction, made from the nouns."""
 
     statements: list[Statement] = field(default_factory=list)

@@ -1,7 +1,8 @@
 """The snapshot: everything that may be shown, read off the engine and its surroundings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 import steadyd
 from steadyd.engine import Engine
@@ -28,8 +29,7 @@ ACTION_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
 RECENT = 50  # actions that the snapshot carries
 
 
-@dataclass(slots=True)
-class Distribution:
+class Distribution(Struct):
     """A histogram that is still filled."""
 
     bounds: tuple[float, ...]
@@ -53,8 +53,7 @@ class Distribution:
         return Histogram(tuple(buckets), self.sum)
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """The counters of this daemon since it started."""
 
     evaluation_seconds: Distribution = field(default_factory=lambda: Distribution(BUCKETS))
@@ -89,8 +88,7 @@ class Tally:
         found.observe(seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the snapshot shows beside the engine; `detail`: with readings and rules."""
 
     at: float

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from steadyd.model.fact import Bound, Fact, Unbound, UnitSeen, UnitUnknown
 from steadyd.model.rule import CheckParams
@@ -31,8 +32,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 16  # look-ups under way at the same time
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """The unit that a name stands for, or why there is none and who could not be asked."""
 
     status: UnitStatus | None

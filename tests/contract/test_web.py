@@ -9,11 +9,11 @@ import sys
 import threading
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from steadyd.exposition import application, connection
 from steadyd.exposition import web as web_module

@@ -1,6 +1,6 @@
 """An engine in virtual time, with the memory that a store would keep of it."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from steadyd.engine import Engine, Options
 from steadyd.model.fact import (

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.host
 
 # one sampler for all lines of its input, so that what it keeps is under test as well
 PROGRAM = """
-import dataclasses, json, sys
+import json, msgspec, sys
 from steadyd.ports import SampleTarget
 from steadyd.probes.procfs import ProcSampler
 sampler = ProcSampler()
 for line in sys.stdin:
     unit, cgroup, main = line.split()
     sample = sampler.sample([SampleTarget(unit, cgroup, int(main))]).get(unit)
-    print(json.dumps(sample and dataclasses.asdict(sample)), flush=True)
+    print(json.dumps(sample and msgspec.to_builtins(sample)), flush=True)
 """
 BUSY = (
     "import os, signal, time\n"

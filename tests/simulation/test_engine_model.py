@@ -2,7 +2,6 @@
 
 import itertools
 from collections import Counter
-from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from msgspec.structs import replace
 
 from steadyd.model.fact import Answered, Bound, Intent, Step, UnitSeen, UnitUnknown
 from steadyd.model.incident import Outcome, Suppression

@@ -1,8 +1,8 @@
 import json
-from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from steadyd.exposition import api
 from steadyd.model.metric import MetricId, Reading

@@ -1,9 +1,9 @@
 """The engine as its users see it: facts in, notifications and intents out, in virtual time."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from steadyd.model.fact import Answered, Bound, Step, Unbound, UnitSeen, UnitUnknown
 from steadyd.model.incident import CloseReason, LineKind, Outcome, Suppression

@@ -1,8 +1,7 @@
 """May we act? One row per reason, and that each reason is decisive alone."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from steadyd.healing.guard import Later, No, Situation, Yes, may_act
 from steadyd.model.incident import Suppression

@@ -1,9 +1,8 @@
 """The outbox: at least once, one message per target, nothing for ever, nothing twice."""
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from steadyd.delivery.outbox import GATHER, PATIENCE, Outbox
 from steadyd.model.notification import Message, Occasion, Parcel, ParcelState, Receipt, Tone

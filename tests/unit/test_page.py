@@ -1,7 +1,7 @@
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from msgspec.structs import replace
 
 from steadyd.exposition import human
 from steadyd.exposition.page import page

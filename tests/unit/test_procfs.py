@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from steadyd.model.metric import Sample
 from steadyd.model.service import ProcessId
 from steadyd.ports import SampleTarget
+from steadyd.probes.cgroup import cpu_times
 from steadyd.probes.host import cgroup_mounts, mount_points
-from steadyd.probes.procfs import ProcSampler, cpu_times, soft_limit, split_stat
+from steadyd.probes.kept import soft_limit, split_stat
+from steadyd.probes.procfs import ProcSampler
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What a message says (contract.md, section 6)."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from steadyd.delivery.redact import redact, shown
 from steadyd.delivery.render import amount, duration, folded, render, together

@@ -3,10 +3,10 @@
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from steadyd.model.fact import Course, Phase, RuleState, Step, UnitMemory
 from steadyd.model.incident import Action, Incident, Line, LineKind, Outcome

@@ -3,8 +3,10 @@
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.cli import fail
 from steadyd.model.rule import CheckParams
@@ -17,8 +19,7 @@ from steadyd.rulefiles.parser import parse
 from steadyd.rulefiles.reading import Refused, find, read_text
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What is said of one file."""
 
     path: str

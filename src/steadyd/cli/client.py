@@ -8,8 +8,9 @@ import socket
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from steadyd.cli import fail
 from steadyd.cli.terminal import clean
@@ -24,8 +25,7 @@ class Unreachable(Exception):
     """The daemon cannot be reached; str() says where it was looked for, and the mend."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the daemon answered; `data` is a JSON object."""
 
     status: int

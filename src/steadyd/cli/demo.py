@@ -21,10 +21,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from msgspec import Struct
 
 from steadyd.delivery.render import amount
 from steadyd.model.metric import Dimension
@@ -57,8 +58,7 @@ class DemoError(Exception):
     """The demo cannot run; str() is one clear line."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Struct, frozen=True):
     """The temporary folder and the port of this demo."""
 
     folder: Path

@@ -3,9 +3,9 @@
 import argparse
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from steadyd.inits import detect
 from steadyd.model.rule import HOST, Check, CheckParams, Rule
@@ -20,8 +20,7 @@ from steadyd.watch import Finding, find_unit
 DEADLINE = 15.0  # seconds for all look-ups together
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Struct, frozen=True):
     """One checked service: what its name stands for, its processes, and its rules."""
 
     name: str

@@ -6,7 +6,9 @@ within GATHER seconds wait and go as one. Times are wall-clock seconds as the ca
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.model.notification import Message, Occasion, Parcel, ParcelState, Receipt
 
@@ -17,8 +19,7 @@ GATHER = 10.0
 TOGETHER = 250  # parcels in one message; more would not be read
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """Parcels that go to one target as one message."""
 
     target: str

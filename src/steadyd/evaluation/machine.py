@@ -11,7 +11,7 @@ A hold that one evaluation meets leads from OK to FIRING at once. Unknown moves 
 never opens, never closes, and breaks a hold only when it lasts longer than a cycle.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from steadyd.model.decision import Decision, Opened, Resolved
 from steadyd.model.fact import Phase, RuleState

@@ -3,7 +3,8 @@
 Also counts restarts and crashes of units, by cause (contract.md, section 5).
 """
 
-from dataclasses import dataclass, field, replace
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from steadyd.evaluation import updown
 from steadyd.model.fact import Moment, UnitMemory
@@ -21,8 +22,7 @@ CAUSES = ("rule", "init", "oom", "operator", "watchdog", "package", "boot", "unk
 UnitKey = tuple[str, str]
 
 
-@dataclass(slots=True)
-class Subject:
+class Subject(Struct):
     """A service (or the host) with what is known of it now. Times are monotonic seconds.
 
     acting_since  since when the init has been acting on the unit, None while it rests

@@ -11,10 +11,10 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import h11
+from msgspec import Struct
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -28,8 +28,7 @@ MOST_HEAD = 16_384  # bytes of request line and headers
 _BACKOFF = 0.1  # when accept fails, for want of descriptors say
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who is at the other end, and what they may do.
 
     `trusted` callers see free text too (log lines, answers of init systems).

@@ -14,8 +14,9 @@ import pwd
 import socket
 import stat
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from steadyd.exposition.connection import Caller
 from steadyd.exposition.listen import BACKLOG, WebConfigError, WebError
@@ -29,8 +30,7 @@ _MOST_GROUPS = 256
 _UCRED = struct.Struct("iII")
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """A process at the other end of a unix socket."""
 
     pid: int

@@ -17,7 +17,6 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLContext, SSLError
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 import bcrypt
 import msgspec
 import yaml
+from msgspec import Struct
 
 from steadyd.exposition.listen import WebConfigError
 from steadyd.exposition.tls import TlsError, TlsServer, make_context
@@ -58,8 +58,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_limit: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
+class _Loaded(Struct, frozen=True):
     """What one reading of the file came to; `sans` are the names a client may have, () any."""
 
     context: SSLContext | None

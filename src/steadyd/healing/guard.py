@@ -4,7 +4,7 @@
 The checks stand in the order in which an operator would want to hear of them.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from steadyd.model.incident import Suppression
 from steadyd.model.rule import CheckParams, Verb
@@ -13,8 +13,7 @@ from steadyd.model.service import UnitStatus
 HOUR = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """All that the answer depends on. Times are monotonic seconds.
 
     verbs       when verbs were asked of this unit, oldest first
@@ -39,13 +38,11 @@ class Situation:
     refused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Yes:
+class Yes(Struct, frozen=True):
     """Act now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(Struct, frozen=True):
     """Ask again: at `at` if it is known when, else at the next evaluation."""
 
     reason: Suppression
@@ -53,8 +50,7 @@ class Later:
     at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class No:
+class No(Struct, frozen=True):
     """Do not act in this step. `next_step` tells whether a further verb of the ladder may help."""
 
     reason: Suppression

@@ -10,7 +10,9 @@ A verb that was asked is never asked again for the same step, also not after a c
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.healing.guard import HOUR, Later, No, Situation, Yes, may_act
 from steadyd.healing.verify import verdict
@@ -23,8 +25,7 @@ DAY = 86_400.0
 UnitKey = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """Where the rule of an incident and its unit stand at this moment."""
 
     rule: Rule

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dbus_fast import DBusFastError, Message, MessageFlag, MessageType
 from dbus_fast.aio import MessageBus
+from msgspec import Struct
 
 from steadyd.inits.peerbus import PeerBus
 
@@ -42,8 +42,7 @@ class Refused(Exception):
         self.name = name
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A D-Bus address, and whether the other side is the service itself (no bus daemon)."""
 
     text: str

@@ -19,10 +19,11 @@ import socket
 import time
 import xmlrpc.client
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from xml.parsers.expat import ExpatError
+
+from msgspec.structs import replace
 
 from steadyd.inits.supervisord_rpc import Connection, call, without_password
 from steadyd.model.rule import Verb

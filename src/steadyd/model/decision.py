@@ -1,13 +1,12 @@
 """What the machine concluded; data, so that whoever reads it chooses how to act on it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from steadyd.model.metric import Reading
 from steadyd.model.rule import Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """The condition was true for as long as the hold asks: an incident begins.
 
     `new` is true where the rule was true at its first evaluation ever and has no hold that was
@@ -19,8 +18,7 @@ class Opened:
     new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """The incident of a rule is over."""
 
     rule: Rule

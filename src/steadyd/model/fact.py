@@ -5,8 +5,9 @@ Facts of one batch are applied in the order configuration, operator, events, sam
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from steadyd.model.incident import Action, Incident, Line, Suppression
 from steadyd.model.metric import Readings
@@ -15,24 +16,21 @@ from steadyd.model.rule import RuleSet
 from steadyd.model.service import UnitStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """One instant on two clocks, both in seconds: CLOCK_MONOTONIC and the wall clock."""
 
     mono: float
     wall: float
 
 
-@dataclass(frozen=True, slots=True)
-class RulesChanged:
+class RulesChanged(Struct, frozen=True):
     """These rules are in force from now on; `routes` are the names that alerts may go to."""
 
     rules: RuleSet
     routes: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """A service's name stands for this unit."""
 
     service: str
@@ -40,23 +38,20 @@ class Bound:
     unit: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unbound:
+class Unbound(Struct, frozen=True):
     """No init system knows the service, or none can be asked."""
 
     service: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnitSeen:
+class UnitSeen(Struct, frozen=True):
     """The init system said this of a unit."""
 
     status: UnitStatus
 
 
-@dataclass(frozen=True, slots=True)
-class UnitUnknown:
+class UnitUnknown(Struct, frozen=True):
     """The init system no longer knows the unit, or cannot be asked (then `unit` is "")."""
 
     init: str
@@ -64,8 +59,7 @@ class UnitUnknown:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """The init system answered a verb. `error` is "" when it was carried out.
 
     `refused` is set where nothing was done at all (no right, no such verb).
@@ -76,8 +70,7 @@ class Answered:
     refused: Suppression | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(Struct, frozen=True):
     """Readings by service, made together. Only a tick counts as a cycle."""
 
     readings: Mapping[str, Readings]
@@ -87,8 +80,7 @@ class Sampled:
 Fact = RulesChanged | Bound | Unbound | UnitSeen | UnitUnknown | Answered | Sampled
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True):
     """A verb that is to be asked of the init system, once the Step is committed."""
 
     action: Action
@@ -104,8 +96,7 @@ class Phase(StrEnum):
     RECOVERING = "recovering"
 
 
-@dataclass(frozen=True, slots=True)
-class RuleState:
+class RuleState(Struct, frozen=True):
     """Where one rule stands; replaced, never changed.
 
     streak   ticks in a row at which the condition was true, this cycle included
@@ -127,8 +118,7 @@ class RuleState:
     settled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(Struct, frozen=True):
     """How far the ladder of an open incident has got.
 
     done          texts of the verbs that were run or finally suppressed, in order
@@ -151,8 +141,7 @@ class Course:
     new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnitMemory:
+class UnitMemory(Struct, frozen=True):
     """What must be known of a unit across restarts of the daemon."""
 
     invocation: str = ""
@@ -161,8 +150,7 @@ class UnitMemory:
     restarts: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Step:
+class Step(Struct):
     """The engine's answer to one batch of facts: what to store, what to tell, what to ask for.
 
     `states` None and `units` None mean: forget it. Everything is committed in one transaction
@@ -181,8 +169,7 @@ class Step:
     outcomes: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Struct, frozen=True):
     """What the store remembers when the daemon starts.
 
     `same_boot` tells whether monotonic times in it still mean something; `paused` is the

@@ -1,7 +1,8 @@
 """What became of a rule that fired: the incident, the actions taken, and the story line by line."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from steadyd.model.rule import Severity, Verb
 
@@ -57,8 +58,7 @@ class LineKind(StrEnum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
+class Incident(Struct, frozen=True):
     """One opening of one rule on one service, until it closes. Times are wall-clock seconds.
 
     `rule_key` is the rule's identity, `rule` and `source` its text and place when it opened.
@@ -81,8 +81,7 @@ class Incident:
     close_text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """A verb asked of an init system, or suppressed. Times are wall-clock seconds.
 
     `step` is the index in the rule's steps. `finished_at` is when the init answered;
@@ -107,8 +106,7 @@ class Action:
     ran: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One line of the story of an incident."""
 
     incident: str

@@ -1,8 +1,9 @@
 """What can be measured: catalogue entries, raw samples, and the readings that rules compare."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from steadyd.model.service import ProcessId
 
@@ -30,8 +31,7 @@ class Subject(StrEnum):
     HOST = "host"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class MetricId:
+class MetricId(Struct, frozen=True, order=True):
     """The name that a rule uses: `memory:rss` is MetricId("memory", "rss")."""
 
     family: str
@@ -41,8 +41,7 @@ class MetricId:
         return f"{self.family}:{self.name}" if self.name else self.family
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """One line of the catalogue: serves rules, exposition, documentation and completion.
 
     `id.name` is `*` where the name is the user's (`disk:MOUNT`). `probed` is false for what this
@@ -59,8 +58,7 @@ class Metric:
     per_process: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """The value that a rule is held against. None: there is none, and `why_missing` says why.
 
     For a counter the value is its gain over the last `elapsed` seconds.
@@ -71,8 +69,7 @@ class Reading:
     elapsed: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """Raw numbers of one service (or of the host) at one instant.
 
     `at` is CLOCK_MONOTONIC in seconds. `raw` holds numbers under the names that

@@ -1,7 +1,8 @@
 """What is to be told, to whom, and how an attempt to tell it ended."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from steadyd.model.incident import Action, Incident
 from steadyd.model.rule import Rule
@@ -19,8 +20,7 @@ class Occasion(StrEnum):
     TEST = "test"
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Struct, frozen=True):
     """Something that people are to be told, before it is put into words and split by target.
 
     `rule` is None where the rule has gone meanwhile. `actions` are those of the incident so far.
@@ -47,8 +47,7 @@ class Tone(StrEnum):
     FAILURE = "failure"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A notification in words; plain text."""
 
     title: str
@@ -56,8 +55,7 @@ class Message:
     tone: Tone
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """One address behind a route. `id` is a keyed hash of the URL, safe to store and to show.
 
     `scheme` is the Apprise schema ("slack"), the label `integration`.
@@ -78,8 +76,7 @@ class ParcelState(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(Struct, frozen=True):
     """One message for one target. Times are wall-clock seconds.
 
     `id` is made of incident, occasion and target, so that posting it twice adds nothing.

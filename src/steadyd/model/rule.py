@@ -1,7 +1,9 @@
 """A rule as it was written, and all that its text says; nothing of where it stands now."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from steadyd.model.metric import MetricId
 
@@ -50,8 +52,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Source:
+class Source(Struct, frozen=True, order=True):
     """Where something stands, so that every message about it can point there (from 1)."""
 
     path: str
@@ -62,8 +63,7 @@ class Source:
         return f"{self.path}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(Struct, frozen=True):
     """`6g`, `95%`, `1k/sec`: `value` in the metric's base unit, `per` the seconds after the slash.
 
     `per` is 0 without a slash; `raw` is the text as the user wrote it.
@@ -74,8 +74,7 @@ class Amount:
     per: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """`memory:rss > 6g`."""
 
     metric: MetricId
@@ -97,8 +96,7 @@ class EventWord(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """`down`."""
 
     word: EventWord
@@ -121,8 +119,7 @@ def metric_of(condition: Condition) -> MetricId:
     return condition.metric if isinstance(condition, Comparison) else UP
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """`for 3 cycles` (cycles=3) or `for 30s` (seconds=30); neither: one evaluation.
 
     `cycles` below 1 never fires, as in Inspeqtor.
@@ -144,8 +141,7 @@ class Hold:
         return self.seconds is None and self.cycles in (None, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """`alert` or `alert ROUTE`; without a route the check's owner or the default route."""
 
     route: str = ""
@@ -154,8 +150,7 @@ class Alert:
         return f"alert {self.route}" if self.route else "alert"
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(Struct, frozen=True):
     """A verb for the init system."""
 
     verb: Verb
@@ -167,8 +162,7 @@ class Act:
 Step = Alert | Act
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """`3/1h`: at most `count` verbs within `seconds`."""
 
     count: int
@@ -178,8 +172,7 @@ class Budget:
         return f"{self.count} in {self.seconds:.15g} s"
 
 
-@dataclass(frozen=True, slots=True)
-class CheckParams:
+class CheckParams(Struct, frozen=True):
     """The meaning of `with …`. Durations are seconds; `verify` None: by the verb's own default.
 
     `alert_only` is set where a value that decides about verbs could not be understood.
@@ -208,13 +201,13 @@ class CheckParams:
         return 300.0 if verb is Verb.RELOAD else 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One `if … then …`.
 
     `key` is its identity (language.md, Identity): kind, service, canonical parse and ordinal
-    among equals; never its line or file, nor its `with`. `service` is HOST for a host rule.
-    `implicit` marks the `if down for 10s then alert` that every service check has.
+    among equals; never its line or file, nor its `with`. It follows from the rest, whatever is
+    given. `service` is HOST for a host rule. `implicit` marks the
+    `if down for 10s then alert` that every service check has.
     """
 
     service: str
@@ -225,14 +218,14 @@ class Rule:
     params: CheckParams = field(default_factory=CheckParams)
     ordinal: int = 0
     implicit: bool = False
-    key: str = field(init=False)
+    key: str = ""
 
     def __post_init__(self) -> None:
         hold = str(self.hold)
         steps = ", ".join(str(step) for step in self.steps)
         parse = f"if {self.condition.canonical()}{hold} then {steps}"
         kind = "host" if self.service == HOST else f"service {self.service}"
-        object.__setattr__(self, "key", f"{kind} {parse} #{self.ordinal}")
+        force_setattr(self, "key", f"{kind} {parse} #{self.ordinal}")
 
     def __str__(self) -> str:
         steps = ", ".join(str(step) for step in self.steps)
@@ -260,8 +253,7 @@ class Rule:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One `check service NAME` or `check host` with the rules that are in force."""
 
     service: str
@@ -270,8 +262,7 @@ class Check:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSet:
+class RuleSet(Struct, frozen=True):
     """All that the rule files say now. `disabled` counts rules with a semantic error."""
 
     checks: tuple[Check, ...] = ()

@@ -1,7 +1,8 @@
 """A service as the user names it, the unit behind it, and what the init system says of the unit."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class ServiceState(StrEnum):
@@ -16,8 +17,7 @@ class ServiceState(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ProcessId:
+class ProcessId(Struct, frozen=True, order=True):
     """A process for good: the kernel hands a pid out again, but not with this start.
 
     `started` is field 22 of /proc/PID/stat (clock ticks after boot, proc(5)).
@@ -27,8 +27,7 @@ class ProcessId:
     started: int
 
 
-@dataclass(frozen=True, slots=True)
-class UnitStatus:
+class UnitStatus(Struct, frozen=True):
     """What one init system says of one unit at one moment.
 
     init, unit    the adapter's name and the canonical id of the unit

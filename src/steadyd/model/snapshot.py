@@ -1,7 +1,8 @@
 """The state of everything at one moment, for /metrics, the page, `status` and `why`. Immutable."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.metric import MetricId, Readings, Sample
@@ -9,8 +10,7 @@ from steadyd.model.rule import Comparison, Severity
 from steadyd.model.service import ProcessId, ServiceState
 
 
-@dataclass(frozen=True, slots=True)
-class InitView:
+class InitView(Struct, frozen=True):
     """One init system that was detected: can it be reached, and why not."""
 
     name: str
@@ -18,8 +18,7 @@ class InitView:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Struct, frozen=True):
     """What one rule of a service looks at, for the page: the comparison and where it stands."""
 
     condition: str
@@ -28,8 +27,7 @@ class Watched:
     phase: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceView:
+class ServiceView(Struct, frozen=True):
     """One watched service. `readings` are those of the newest tick, `sample` the newest sample."""
 
     name: str
@@ -47,8 +45,7 @@ class ServiceView:
     watched: tuple[Watched, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FileView:
+class FileView(Struct, frozen=True):
     """One rule file: whether its present text is in force, and if not why."""
 
     path: str
@@ -56,8 +53,7 @@ class FileView:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxView:
+class OutboxView(Struct, frozen=True):
     """What is still to be told. Age in seconds of the oldest undelivered parcel, 0 without one."""
 
     pending: int = 0
@@ -66,8 +62,7 @@ class OutboxView:
     oldest_age_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class AlertView:
+class AlertView(Struct, frozen=True):
     """A rule that is pending or firing, as Prometheus' ALERTS shows it."""
 
     alertname: str
@@ -76,16 +71,14 @@ class AlertView:
     alertstate: str
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(Struct, frozen=True):
     """Cumulative bucket counts by upper bound in seconds (the last is +Inf), and the sum."""
 
     buckets: tuple[tuple[float, int], ...] = ()
     sum: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(Struct, frozen=True):
     """Monotonic counts since the state folder was made (or since start where noted)."""
 
     evaluations: Mapping[str, int] = field(default_factory=dict)  # by group, since start
@@ -106,8 +99,7 @@ class Counters:
     clock_steps: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """Everything that may be shown. Times are wall-clock seconds.
 
     `host` is a ServiceView named "host" if some rule looks at the host, else None. `open` are
@@ -138,8 +130,7 @@ class Snapshot:
     trouble: tuple[str, ...] = ()  # sentences: "state.db: disk full, delivering from memory"
 
 
-@dataclass(frozen=True, slots=True)
-class Chapter:
+class Chapter(Struct, frozen=True):
     """An incident with its actions and its lines, oldest line first."""
 
     incident: Incident
@@ -147,8 +138,7 @@ class Chapter:
     lines: tuple[Line, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
+class Why(Struct, frozen=True):
     """The story of a service: its incidents, newest first."""
 
     service: ServiceView

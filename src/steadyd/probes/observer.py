@@ -8,7 +8,8 @@ Rules read tick samples and those made for an event; a sample taken for a scrape
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from steadyd.model.metric import MetricId, Readings, Sample
 from steadyd.ports import Depth, Sampler, SampleTarget
@@ -23,8 +24,7 @@ LIGHT = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One service (or the host: `host`) and the metrics that its rules name.
 
     `target` is None where nothing runs; `full` is the same for a complete sample.

@@ -6,8 +6,9 @@ nothing, since the alert then goes to the default route.
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
+
+from msgspec import Struct
 
 from steadyd.model.metric import Dimension, Kind, Metric, MetricId, Subject
 from steadyd.model.rule import (
@@ -66,8 +67,7 @@ class MetricCatalogue(Protocol):
         """Return all names, for a suggestion."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What a file is held against. `routes` None: not known, so that any route is good."""
 
     catalogue: MetricCatalogue
@@ -75,16 +75,14 @@ class Known:
     defaults: CheckParams = _DEFAULTS
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """A check of one file before the files are merged; `starts` are the offsets of its rules."""
 
     check: Check
     starts: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(Struct, frozen=True):
     """One file's rules. `disabled` counts those with a semantic error; they are left out."""
 
     path: str

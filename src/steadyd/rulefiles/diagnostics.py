@@ -2,10 +2,11 @@
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from steadyd.rulefiles.lexer import Places
 
@@ -21,8 +22,7 @@ class Level(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(Struct, frozen=True):
     """One finding. `line` and `column` count as Inspeqtor does, `offset` in code points."""
 
     severity: Level

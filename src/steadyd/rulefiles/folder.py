@@ -4,8 +4,10 @@ Blocking: call `RuleFiles.read` in a thread.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.model.rule import CheckParams, RuleSet
 from steadyd.model.snapshot import FileView
@@ -34,8 +36,7 @@ class LastGood(Protocol):
         """Forget a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """One file: what is in force of it, and what is wrong with its present text.
 
     `compiled` is None where nothing of it was ever good. `text` is the present text, for carets.
@@ -53,8 +54,7 @@ class Judged:
         return tuple(d for d in self.diagnostics if d.is_error)
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(Struct, frozen=True):
     """All rules in force, the files they came from, and every error as a line of text."""
 
     rules: RuleSet

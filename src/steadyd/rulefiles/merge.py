@@ -1,8 +1,10 @@
 """PURE: the rules of all files as one set: identity, duplicates, and the implicit `down` rule."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.model.rule import (
     HOST,
@@ -24,8 +26,7 @@ _IMPLICIT_HOLD: Final = Hold(seconds=10.0)  # language.md, Up, down and events
 _MOST: Final = 1000  # warnings of one file
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Struct, frozen=True):
     """All rules, and by path what was found only by looking at the files together."""
 
     rules: RuleSet

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from steadyd.model.rule import Budget, CheckParams, Severity
 from steadyd.rulefiles import amounts

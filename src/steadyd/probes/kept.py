@@ -1,0 +1,144 @@
+"""Files of /proc and of cgroups that are read again and again, and what they say of a process."""
+
+import os
+
+from steadyd.model.service import ProcessId
+
+SPARE_FDS = 256  # left to the rest of the daemon
+_CHUNK = 16384
+_PAGE = 4096
+
+# places in /proc/PID/stat after the name: state is field 3 of proc(5)
+STATE, PPID, UTIME, STIME, CUTIME, CSTIME = 0, 1, 11, 12, 13, 14
+STARTED, VSIZE, RSS = 19, 20, 21
+_OF_PROCESS = (
+    ("stat", os.O_RDONLY),
+    ("statm", os.O_RDONLY),
+    ("task", os.O_PATH),
+    ("fd", os.O_PATH),
+)
+
+
+def split_stat(stat: bytes) -> list[bytes]:
+    """Return the fields of /proc/PID/stat from the state (field 3) to the rss (field 24).
+
+    The name before them may hold blanks and parentheses; one more field holds the rest of the
+    line. Raises ValueError.
+    """
+    fields = stat[stat.rindex(b")") + 2 :].split(None, RSS + 1)
+    if len(fields) <= RSS:
+        raise ValueError("a process's stat line is too short")
+    return fields
+
+
+def soft_limit(limits: bytes) -> float:
+    """Return the soft `Max open files` of /proc/PID/limits; infinite where it is not limited."""
+    at = limits.index(b"Max open files")
+    word = limits[at + 14 : at + 64].split()[0]
+    return float("inf") if word == b"unlimited" else float(word)
+
+
+class Budget:
+    """How many descriptors may be kept open; beyond it files are opened for each reading."""
+
+    def __init__(self, most: int) -> None:
+        self.free = most
+
+
+NOTHING_KEPT = Budget(0)
+
+
+def fd_budget() -> int:
+    """Return how many descriptors may be kept under the soft RLIMIT_NOFILE."""
+    return max(0, os.sysconf("SC_OPEN_MAX") - SPARE_FDS)
+
+
+class KeptFile:
+    """A file read again and again, through a kept descriptor while the budget lasts."""
+
+    __slots__ = ("_budget", "_fd", "path")
+
+    def __init__(self, path: str, budget: Budget) -> None:
+        self.path, self._budget, self._fd = path, budget, -1
+
+    def read(self) -> bytes:
+        """Return what it holds now. Raises OSError: after that the next read opens it anew."""
+        if self._fd < 0:
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._budget.free -= 1
+        try:
+            data = os.pread(self._fd, _CHUNK, 0)
+            # the kernel hands out such files by pages: a short one was all
+            return data if len(data) < _PAGE // 2 else data + self._rest(len(data))
+        except OSError:
+            self.close()
+            raise
+        finally:
+            if self._budget.free < 0:
+                self.close()
+
+    def _rest(self, offset: int) -> bytes:
+        parts = []
+        while data := os.pread(self._fd, _CHUNK, offset):
+            parts.append(data)
+            offset += len(data)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._budget.free += 1
+
+
+class KeptProcess:
+    """A process by descriptors of its folder, which never answer for a successor of its pid.
+
+    Facts of an open folder cost half of those by its path, and statm half of stat.
+    """
+
+    __slots__ = ("_budget", "_fds", "_stat", "_statm", "_task", "identity", "limit", "limit_at")
+
+    def __init__(self, folder: str, pid: int, budget: Budget) -> None:
+        """Raises OSError where it is gone."""
+        self._budget = budget
+        self.identity = ProcessId(pid, -1)
+        self.limit, self.limit_at = 0.0, float("-inf")
+        opened: list[int] = []
+        here = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+        try:
+            for name, flags in _OF_PROCESS:
+                opened.append(os.open(name, flags | os.O_CLOEXEC, dir_fd=here))
+        except OSError:
+            for fd in opened:
+                os.close(fd)
+            raise
+        finally:
+            os.close(here)
+        budget.free -= len(opened)
+        self._stat, self._statm, self._task, self._fds = opened
+
+    def fields(self) -> list[bytes]:
+        """Return the fields of its stat. Raises OSError where it is gone, ValueError."""
+        return split_stat(os.pread(self._stat, _PAGE, 0))
+
+    def pages(self) -> int:
+        """Return its resident pages, 0 of a zombie. Raises OSError if it is gone, ValueError."""
+        return int(os.pread(self._statm, _PAGE, 0).split(None, 2)[1])
+
+    def threads(self) -> int:
+        """Return how many threads it has: each is a link of `task`. Raises OSError."""
+        return os.fstat(self._task).st_nlink - 2
+
+    def fds(self) -> int:
+        """Return how many descriptors it has, by the size of `fd`. Raises OSError."""
+        return os.fstat(self._fds).st_size
+
+    def close(self) -> None:
+        """Let go of its descriptors; after that it answers as one that is gone."""
+        if self._stat >= 0:
+            for fd in (self._stat, self._statm, self._task, self._fds):
+                os.close(fd)
+            self._budget.free += len(_OF_PROCESS)
+            self._stat = self._statm = self._task = self._fds = -1
