@@ -330,6 +330,63 @@ async def test_rubbish_is_answered_or_cut_and_logged_nowhere(
     assert caplog.text == ""
 
 
+async def talk(web: Web, sent: bytes, *, half_close: bool = False) -> bytes:
+    """Send bytes; return all that comes until the other side closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(web))
+    writer.write(sent)
+    if half_close:
+        writer.write_eof()
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_requests_in_one_go_are_answered_one_after_the_other(web: Web) -> None:
+    get = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n"
+    answer = await talk(web, (get + b"\r\n") * 3 + get + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200") == answer.count(b"steadyd is healthy") == 4
+
+
+async def test_who_said_all_is_still_answered(web: Web) -> None:
+    answer = await talk(web, b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n", half_close=True)
+    assert b"steadyd is healthy" in answer
+
+
+async def test_head_is_answered_without_a_body(web: Web) -> None:
+    head = b"HEAD /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = await talk(web, head + head.replace(b"Host", b"Connection: close\r\nHost"))
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert b"content-length: 20" in answer.lower()
+    assert b"steadyd is" not in answer
+
+
+@pytest.mark.parametrize("body", [b"x" * 100_000, b"x" * 3_000_000], ids=["read", "too long"])
+async def test_a_body_that_nobody_wants_is_read_or_ends_the_connection(
+    web: Web, body: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(web))
+    head = f"GET /-/healthy HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    assert await reader.readuntil(b"healthy.\n")
+    writer.write(b"GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+    try:
+        async with asyncio.timeout(5):
+            rest = await reader.read(15)
+    except ConnectionError:
+        rest = b""
+    assert rest == (b"HTTP/1.1 200 OK" if len(body) < connection.MOST_UNREAD else b"")
+    writer.close()
+
+
+async def test_who_waits_to_be_asked_for_a_body_is_answered_and_let_go(web: Web) -> None:
+    answer = await talk(
+        web,
+        b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+    )
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
 async def test_a_slow_reader_is_cut_and_costs_little(
     monkeypatch: pytest.MonkeyPatch, daemon: FakeDaemon
 ) -> None:
@@ -342,8 +399,8 @@ async def test_a_slow_reader_is_cut_and_costs_little(
         loop = asyncio.get_running_loop()
         await loop.sock_connect(slow, ("127.0.0.1", port_of(web)))
         await loop.sock_sendall(slow, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        (protocol,) = await _poll(lambda: list(web._doors[0][0].state.connections))
-        transport = protocol.transport
+        (guest,) = await _poll(lambda: [g for g in web._doors[0][0]._guests if g.writer])
+        transport = guest.writer.transport
         biggest = 0
         async with asyncio.timeout(5):
             while not transport.is_closing():
@@ -389,7 +446,7 @@ async def test_it_closes_quickly_and_quietly_while_requests_wait(
         reader, writer = await _connect(web)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         idle_reader, idle = await _connect(web)
-        await _poll(lambda: web._doors[0][0].state.tasks)
+        await _poll(lambda: [g for g in web._doors[0][0]._guests if not g.idle])
         before = loop.time()
     assert loop.time() - before < 1.0
     assert await _until_closed(reader) == b""

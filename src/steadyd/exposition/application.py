@@ -65,12 +65,8 @@ class Gate:
                 message["headers"] = [*message["headers"], *self._headers(message["headers"])]
             await send(message)
 
-        try:
-            answer = await self._refusal(Request(scope)) or self._app
-            await answer(scope, receive, with_headers)
-        except asyncio.CancelledError:
-            # we are closing, and the connection is cut: uvicorn would log this as a bug
-            return
+        answer = await self._refusal(Request(scope)) or self._app
+        await answer(scope, receive, with_headers)
 
     async def _refusal(self, request: Request) -> Response | None:
         caller: Caller = request.state.caller

@@ -1,9 +1,9 @@
 """Connections that cost us little, whoever is at the other end.
 
-uvicorn's protocol with what it lacks: a deadline on the head of a request, on the request, on
-an idle connection and on the TLS handshake, and a limit of open connections per door. When a door
-is full, the connection that has been idle for longest makes room; while none is idle, the new one
-is closed.
+HTTP/1.1 by h11 for an ASGI application, one task per connection, with a deadline on the TLS
+handshake, on the head of a request, on the request and on an idle connection, and a limit of open
+connections per door. When a door is full, the connection that has been idle for longest makes
+room; while none is idle, the new one is closed.
 """
 
 import asyncio
@@ -11,21 +11,23 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from http import HTTPStatus
+from urllib.parse import unquote
 
 import h11
 from msgspec import Struct
-from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
+from starlette.types import ASGIApp, Message, Scope
 
 log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0  # for a handshake, and for the head of a request
-KEEP_SECONDS = 75  # without a request; longer than common scrape intervals
+KEEP_SECONDS = 75.0  # without a request; longer than common scrape intervals
 GRACE_SECONDS = 5.0  # after which a connection that was closed politely is cut
 MOST_HEAD = 16_384  # bytes of request line and headers
+MOST_UNREAD = 1_048_576  # bytes of a body that nobody asked for, before the connection is closed
+_CHUNK = 65_536
 _BACKOFF = 0.1  # when accept fails, for want of descriptors say
+_PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
 class Caller(Struct, frozen=True):
@@ -49,7 +51,7 @@ class Door:
 
     def __init__(
         self,
-        app: Any,
+        app: ASGIApp,
         welcome: Welcome,
         *,
         most: int,
@@ -60,25 +62,7 @@ class Door:
 
         `request_seconds` is the time for a request, from its head to the last byte taken.
         """
-        self.welcome, self.request_seconds = welcome, request_seconds
-        self.config = Config(
-            app,
-            loop="asyncio",
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=KEEP_SECONDS,
-            h11_max_incomplete_event_size=MOST_HEAD,
-        )
-        self.config.load()
-        self.state = ServerState()
+        self.app, self.welcome, self.request_seconds = app, welcome, request_seconds
         self._most, self._context = most, context
         self._guests: dict[_Guest, None] = {}  # in the order in which they last did something
 
@@ -98,58 +82,38 @@ class Door:
 
     async def close(self, patience: float) -> None:
         """Let requests end for `patience` seconds, then cut what is left."""
-        for protocol in list(self.state.connections):
-            protocol.shutdown()
-        if self.state.tasks:
-            await asyncio.wait(list(self.state.tasks), timeout=patience)
+        for guest in list(self._guests):
+            guest.last = True
+            if guest.idle:
+                guest.drop()
+        tasks = [guest.task for guest in self._guests if guest.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience)
         for guest in list(self._guests):
             guest.drop()
-        await asyncio.sleep(0)  # each hears that it is cut
-        for task in list(self.state.tasks):
-            task.cancel()
-        await asyncio.gather(*self.state.tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _enter(self, connection: socket.socket) -> None:
         if len(self._guests) >= self._most and not self._make_room():
             connection.close()
             return
-        guest = _Guest(connection)
+        guest = _Guest(self, connection)
         self._guests[guest] = None
-        guest.task = asyncio.get_running_loop().create_task(self._connect(guest))
-        guest.task.add_done_callback(lambda _: self._connected(guest))
+        guest.task = asyncio.get_running_loop().create_task(guest.stay(self._context()))
+        guest.task.add_done_callback(lambda _: self._left(guest))
+
+    def _left(self, guest: "_Guest") -> None:
+        self._guests.pop(guest, None)
+        if guest.writer is None:  # no transport took the socket over
+            guest.connection.close()
 
     def _make_room(self) -> bool:
         idle = next((guest for guest in self._guests if guest.idle), None)
         if idle is None:
             return False
-        self.leave(idle)
+        del self._guests[idle]
         idle.drop()
         return True
-
-    async def _connect(self, guest: "_Guest") -> None:
-        guest.owned = False
-        context = self._context()
-        seconds = HEAD_SECONDS if context else None
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: _Protocol(self, guest),
-                guest.connection,
-                ssl=context,
-                ssl_handshake_timeout=seconds,
-                ssl_shutdown_timeout=GRACE_SECONDS if context else None,
-            )
-        except (OSError, TimeoutError) as error:
-            log.debug("a connection did not come about: %s", error)
-
-    def _connected(self, guest: "_Guest") -> None:
-        if guest.owned:
-            guest.connection.close()
-        if guest.protocol is None:
-            self.leave(guest)
-
-    def leave(self, guest: "_Guest") -> None:
-        """Forget a connection."""
-        self._guests.pop(guest, None)
 
     def stirred(self, guest: "_Guest") -> None:
         """Take note that a connection did something: others are idle for longer."""
@@ -159,90 +123,191 @@ class Door:
 
 
 class _Guest:
-    """One accepted connection. `owned`: no transport has taken it over yet."""
+    """One accepted connection. `idle`: no request is being answered. `last`: no more after it."""
 
-    __slots__ = ("connection", "owned", "protocol", "task")
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection, self.owned = connection, True
-        self.protocol: _Protocol | None = None
+    def __init__(self, door: Door, connection: socket.socket) -> None:
+        self._door, self.connection = door, connection
+        self._http = h11.Connection(h11.SERVER, MOST_HEAD)
+        self._reader = asyncio.StreamReader(_CHUNK)
+        self.writer: asyncio.StreamWriter | None = None
+        self.idle, self.last = True, False
         self.task: asyncio.Task[None] | None = None
 
-    @property
-    def idle(self) -> bool:
-        return self.protocol is None or self.protocol.idle
-
     def drop(self) -> None:
-        if self.protocol is not None:
-            self.protocol.transport.abort()
-        elif self.task is not None:
+        """Cut it."""
+        if self.task is not None:
             self.task.cancel()
 
-
-class _Protocol(H11Protocol):
-    """One timer runs at any time; when it ends the connection is cut."""
-
-    def __init__(self, door: Door, guest: _Guest) -> None:
+    async def stay(self, context: ssl.SSLContext | None) -> None:
+        """Answer requests until either side has had enough."""
         loop = asyncio.get_running_loop()
-        super().__init__(door.config, door.state, {}, _loop=loop)
-        self._door, self._guest = door, guest
-        self._timer: asyncio.TimerHandle | None = None
-        self._reading = True
-
-    @property
-    def idle(self) -> bool:
-        """Tell whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Learn who it is."""
-        super().connection_made(transport)
-        self._guest.protocol = self
-        self._expect(HEAD_SECONDS)
-        caller = self._door.welcome(transport)
-        if caller is None:
-            transport.abort()
-        self.app_state = {"caller": caller}
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._unset_keepalive_if_required()
-        self._door.leave(self._guest)
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes; the first of a request start the clock for its head."""
-        if self.idle and not self._reading:
-            self._reading = True
-            self._expect(HEAD_SECONDS)
-        super().data_received(data)
-
-    def handle_events(self) -> None:
-        """Take what was parsed; a request whose head is complete has time until it is answered."""
-        before = self.cycle
         try:
-            super().handle_events()
-        except h11.LocalProtocolError:  # rubbish in a body: nothing can be answered any more
-            self.transport.abort()
-        if self.cycle is not before:
-            self._reading = False
-            self._door.stirred(self._guest)
-            self._expect(self._door.request_seconds)
+            transport, protocol = await loop.connect_accepted_socket(
+                lambda: asyncio.StreamReaderProtocol(self._reader),
+                self.connection,
+                ssl=context,
+                ssl_handshake_timeout=HEAD_SECONDS if context else None,
+                ssl_shutdown_timeout=GRACE_SECONDS if context else None,
+            )
+        except (OSError, TimeoutError) as error:
+            log.debug("a connection did not come about: %s", error)
+            return
+        writer = self.writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
+        try:
+            caller = self._door.welcome(transport)
+            if caller is not None:
+                await self._converse(writer, caller)
+                writer.close()
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await writer.wait_closed()
+        except (OSError, TimeoutError, h11.ProtocolError) as error:
+            log.debug("a connection was cut: %s", error)
+        finally:
+            transport.abort()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer rubbish; what was being answered is not answered any more."""
-        if not self.idle:
-            self.cycle.disconnected = True
-        super().send_400_response(msg)
+    async def _converse(self, writer: asyncio.StreamWriter, caller: Caller) -> None:
+        seconds = HEAD_SECONDS
+        while True:
+            try:
+                request = await self._request(seconds)
+            except h11.RemoteProtocolError:
+                await self._refuse(writer)
+                return
+            if request is None:
+                return
+            self.idle = False
+            self._door.stirred(self)
+            async with asyncio.timeout(self._door.request_seconds):
+                exchange = _Exchange(self._http, self._reader, writer, request)
+                await exchange.run(self._door.app, _scope(request, writer, caller))
+                if self.last or not await exchange.ended():
+                    return
+            self._http.start_next_cycle()
+            self.idle, seconds = True, KEEP_SECONDS
 
-    def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        self._expect(KEEP_SECONDS + GRACE_SECONDS)
-        super().on_response_complete()
+    async def _request(self, seconds: float) -> h11.Request | None:
+        """Return the next request; None where none comes within `seconds`, or they left.
 
-    def _expect(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(seconds, self.transport.abort)
+        Its first byte starts the clock for its head. Raises h11.RemoteProtocolError for rubbish,
+        TimeoutError for a head that does not end.
+        """
+        if not self._http.trailing_data[0]:
+            try:
+                async with asyncio.timeout(seconds):
+                    data = await self._reader.read(_CHUNK)
+            except TimeoutError:
+                return None
+            self._http.receive_data(data)
+        async with asyncio.timeout(HEAD_SECONDS):
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                self._http.receive_data(await self._reader.read(_CHUNK))
+        return event if isinstance(event, h11.Request) else None
+
+    async def _refuse(self, writer: asyncio.StreamWriter) -> None:
+        headers = [("content-type", "text/plain; charset=utf-8"), ("connection", "close")]
+        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=_PHRASES[400]),
+            h11.Data(data=b"this is no HTTP request\n"),
+            h11.EndOfMessage(),
+        ):
+            writer.write(self._http.send(event) or b"")
+        async with asyncio.timeout(GRACE_SECONDS):
+            await writer.drain()
+
+
+class _Exchange:
+    """One request and its answer, as ASGI's receive and send."""
+
+    def __init__(
+        self,
+        http: h11.Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        request: h11.Request,
+    ) -> None:
+        self._http, self._reader, self._writer = http, reader, writer
+        self._only_head = request.method == b"HEAD"
+        self._left = False
+        self._body_waits = http.they_are_waiting_for_100_continue
+
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        """Let the application answer."""
+        try:
+            await app(scope, self._receive, self._send)
+        except Exception:
+            if not self._left:
+                log.exception("%s failed: this is a bug of ours", scope["path"])
+
+    async def ended(self) -> bool:
+        """Tell whether another request may follow, once what they still send was read."""
+        unread = 0
+        if self._body_waits:
+            return False
+        while self._http.their_state is h11.SEND_BODY and unread < MOST_UNREAD:
+            event = await self._event()
+            unread += len(event.data) if isinstance(event, h11.Data) else 0
+        return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    async def _event(self) -> object:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(await self._reader.read(_CHUNK))
+        return event
+
+    async def _receive(self) -> Message:
+        if self._body_waits:
+            await self._write(h11.InformationalResponse(status_code=100, headers=[]))
+            self._body_waits = False
+        if self._http.their_state is h11.SEND_BODY:
+            event = await self._event()
+            if isinstance(event, h11.Data):
+                return {"type": "http.request", "body": bytes(event.data), "more_body": True}
+            if isinstance(event, h11.EndOfMessage):
+                return {"type": "http.request", "body": b"", "more_body": False}
+        while len(self._http.trailing_data[0]) < MOST_UNREAD:  # requests that wait for their turn
+            data = await self._reader.read(_CHUNK)
+            self._http.receive_data(data)
+            if not data:
+                break
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            reason = _PHRASES.get(status, b"")
+            headers = message["headers"]
+            await self._write(h11.Response(status_code=status, headers=headers, reason=reason))
+            return
+        if (body := message.get("body", b"")) and not self._only_head:
+            await self._write(h11.Data(data=body))
+        if not message.get("more_body", False):
+            await self._write(h11.EndOfMessage())
+
+    async def _write(self, event: h11.Event) -> None:
+        if data := self._http.send(event):
+            self._writer.write(data)
+            try:
+                await self._writer.drain()
+            except OSError:
+                self._left = True
+                raise
+
+
+def _scope(request: h11.Request, writer: asyncio.StreamWriter, caller: Caller) -> Scope:
+    path, _, query = request.target.partition(b"?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": request.http_version.decode("ascii"),
+        "server": None,
+        "client": None,
+        "scheme": "https" if writer.get_extra_info("ssl_object") else "http",
+        "method": request.method.decode("ascii"),
+        "root_path": "",
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "query_string": query,
+        "headers": list(request.headers),
+        "state": {"caller": caller},
+    }

@@ -1,6 +1,6 @@
 """The listeners: TCP and the control socket, one application behind both.
 
-Import this module only where it is served: starlette and uvicorn cost memory and time.
+Import this module only where it is served: starlette and h11 cost memory and time.
 """
 
 import asyncio
