@@ -11,12 +11,13 @@ MOST_GROUPS = 1024  # below one unit; a unit with a delegated cgroup makes its o
 class KeptUnit:
     """What is kept of a unit between samples. `folder` is empty where it has no cgroup."""
 
-    __slots__ = ("cgroup", "cpu", "folder", "processes", "procs", "unified", "used_at")
+    __slots__ = ("_itself", "cgroup", "cpu", "folder", "processes", "procs", "unified", "used_at")
 
     def __init__(self, cgroup: str, mounts: Sequence[tuple[str, bool]], budget: Budget) -> None:
         """`mounts` are where cgroup hierarchies are mounted, and whether each is cgroup2."""
         self.cgroup = cgroup
         self.folder, self.unified = _folder(cgroup, mounts)
+        self._itself = KeptFile(self.folder, budget)
         self.procs = KeptFile(f"{self.folder}/cgroup.procs", budget)
         self.cpu = KeptFile(f"{self.folder}/cpu.stat", budget)
         self.processes: dict[int, KeptProcess] = {}
@@ -26,10 +27,19 @@ class KeptUnit:
         """Return the pids in it and in the cgroups below."""
         pids = _pids(self.procs)
         if pids is None:  # the cgroup was made anew: the next open finds the new one
+            self._itself.close()
             pids = _pids(self.procs) or []
-        for folder in _below(self.folder):
-            pids += _pids(KeptFile(f"{folder}/cgroup.procs", NOTHING_KEPT)) or []
+        if self._has_children():
+            for folder in _below(self.folder):
+                pids += _pids(KeptFile(f"{folder}/cgroup.procs", NOTHING_KEPT)) or []
         return pids
+
+    def _has_children(self) -> bool:
+        """Tell by the link count of its folder, which is 2 and one for each child (kernfs)."""
+        try:
+            return self._itself.links() != 2
+        except OSError:
+            return False  # it was removed meanwhile
 
     def cpu_seconds(self) -> tuple[float, float]:
         """Return user and system seconds, with those of ended processes; of a cgroup2 only.
@@ -43,6 +53,7 @@ class KeptUnit:
 
     def close(self) -> None:
         """Let go of all descriptors."""
+        self._itself.close()
         self.procs.close()
         self.cpu.close()
         for process in self.processes.values():
@@ -73,10 +84,7 @@ def _pids(file: KeptFile) -> list[int] | None:
 
 
 def _below(folder: str) -> Iterator[str]:
-    """Yield the cgroups below one, but for systemd's own control group and its commands.
-
-    The link count of a cgroup's directory is 2 and one for each child (kernfs).
-    """
+    """Yield the cgroups below one, but for systemd's own control group and its commands."""
     folders = [folder]
     for _ in range(MOST_GROUPS):
         if not folders:
@@ -85,8 +93,7 @@ def _below(folder: str) -> Iterator[str]:
         if here is not folder:
             yield here
         try:
-            if os.stat(here).st_nlink != 2:
-                with os.scandir(here) as entries:
-                    folders += [e.path for e in entries if e.name != ".control" and e.is_dir()]
+            with os.scandir(here) as entries:
+                folders += [e.path for e in entries if e.name != ".control" and e.is_dir()]
         except OSError:
             continue  # it was removed meanwhile

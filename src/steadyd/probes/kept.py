@@ -63,9 +63,7 @@ class KeptFile:
 
     def read(self) -> bytes:
         """Return what it holds now. Raises OSError: after that the next read opens it anew."""
-        if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            self._budget.free -= 1
+        self._open()
         try:
             data = os.pread(self._fd, _CHUNK, 0)
             # the kernel hands out such files by pages: a short one was all
@@ -76,6 +74,20 @@ class KeptFile:
         finally:
             if self._budget.free < 0:
                 self.close()
+
+    def links(self) -> int:
+        """Return its link count, of a folder mostly. Raises OSError."""
+        self._open()
+        try:
+            return os.fstat(self._fd).st_nlink
+        finally:
+            if self._budget.free < 0:
+                self.close()
+
+    def _open(self) -> None:
+        if self._fd < 0:
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._budget.free -= 1
 
     def _rest(self, offset: int) -> bytes:
         parts = []
