@@ -19,10 +19,43 @@ import json, msgspec, sys
 from steadyd.ports import SampleTarget
 from steadyd.probes.procfs import ProcSampler
 sampler = ProcSampler()
+def shown(sampler, target):
+    sample = sampler.sample([target]).get(target.unit)
+    return sample and msgspec.to_builtins(sample)
 for line in sys.stdin:
     unit, cgroup, main = line.split()
-    sample = sampler.sample([SampleTarget(unit, cgroup, int(main))]).get(unit)
-    print(json.dumps(sample and msgspec.to_builtins(sample)), flush=True)
+    target = SampleTarget(unit, cgroup, int(main))
+    answer = [shown(sampler, target)]
+    fresh = ProcSampler()
+    answer.append(shown(fresh, target))
+    fresh.close()
+    print(json.dumps(answer), flush=True)
+"""
+# on SIGUSR1 the next of these happens; the file tells how many did
+CHANGING = """
+import os, signal, threading, time
+def zombie():
+    if not (pid := os.fork()): os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+def more():
+    global child
+    if not (child := os.fork()):
+        while True: signal.pause()
+def fewer():
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+changes = [
+    lambda: threading.Thread(target=time.sleep, args=(999,), daemon=True).start(),
+    lambda: globals().update(files=[os.open("/dev/null", 0) for _ in range(20)]),
+    lambda: globals().update(memory=bytearray(30_000_000)),
+    more, zombie, fewer,
+]
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+more()
+for done, change in enumerate([lambda: None, *changes]):
+    change()
+    with open("/run/changed", "w") as f: f.write(str(done))
+    signal.sigwait([signal.SIGUSR1])
 """
 BUSY = (
     "import os, signal, time\n"
@@ -48,6 +81,10 @@ class Looker:
         self._host, self._process = host, process
 
     def look(self, unit: str) -> Any:
+        return self.both(unit)[0]
+
+    def both(self, unit: str) -> Any:
+        """Return what the kept sampler finds, and what a new one does."""
         facts = self._host.show(unit, "MainPID", "ControlGroup")
         group = facts["ControlGroup"] or f"/system.slice/{unit}"
         self._process.stdin.write(f"{unit} {group} {facts['MainPID']}\n")
@@ -125,7 +162,37 @@ def test_a_process_outside_the_cgroup_is_not_taken_for_the_main_one(
     host.unit_file("lone.service", "[Service]\nExecStart=/bin/sleep inf\n", True)
     looker._process.stdin.write("lone.service /system.slice/lone.service 1\n")
     looker._process.stdin.flush()
-    sample = json.loads(looker._process.stdout.readline())
+    sample, _ = json.loads(looker._process.stdout.readline())
     assert sample["main"] is None
     assert "rss" in sample["missing"]
     assert sample["raw"]["total_rss"] > 0
+
+
+def test_what_is_known_of_processes_never_hides_what_they_do_now(host: Any, looker: Looker) -> None:
+    host.put("/srv/changing.py", CHANGING)
+    host.unit_file(
+        "changing.service", f"[Service]\nExecStart={sys.executable} /srv/changing.py\n", True
+    )
+    seen = []
+    for step in range(7):
+        host.wait_for(
+            lambda step=step: host.run(["cat", "/run/changed"], check=False).stdout == str(step)
+        )
+        for _ in "known", "known again":
+            kept, fresh = looker.both("changing.service")
+            for sample in kept, fresh:
+                sample.pop("at", None)
+            differs = {n for n in fresh["raw"] if abs(kept["raw"][n] - fresh["raw"][n]) > 0.05}
+            assert differs <= {"rss", "total_rss"}
+            assert abs(kept["raw"]["total_rss"] - fresh["raw"]["total_rss"]) < 2**20
+            assert {**kept, "raw": 0} == {**fresh, "raw": 0}
+        seen.append(kept["raw"])
+        host.run(["systemctl", "kill", "--kill-whom=main", "-s", "USR1", "changing"])
+    first, thread, files, memory, more, zombie, fewer = seen
+    assert thread["threads"] == first["threads"] + 1
+    assert files["open_fds"] == thread["open_fds"] + 20
+    assert files["worst_fd_ratio"] > thread["worst_fd_ratio"]
+    assert memory["rss"] > files["rss"] + 29_000_000
+    assert more["processes"] == first["processes"] + 1
+    assert zombie["processes"] == more["processes"]
+    assert fewer["processes"] == first["processes"]

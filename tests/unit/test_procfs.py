@@ -140,7 +140,7 @@ def test_descriptors_and_the_fullest_process(sampler: ProcSampler) -> None:
 def test_descriptors_are_listed_where_the_kernel_does_not_count_them(
     sampler: ProcSampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampler, "_counts_fds", False)
+    monkeypatch.setattr(sampler._counting, "counts_fds", False)
     with running("/bin/sh", "-c", "echo; sleep 99") as process:
         expected = len(os.listdir(f"/proc/{process.pid}/fd"))
         sample = sampler.sample([SampleTarget("x", main_pid=process.pid)])["x"]

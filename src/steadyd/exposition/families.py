@@ -57,14 +57,23 @@ class Family(Metric):
 class Lines:
     """The lines of the last scrape: most numbers stay the same from one to the next.
 
-    By sample name and values of the labels: the number, its line, and where the number starts.
+    By sample name the rows and their text; and by the values of the labels too: the number, its
+    line, and where the number starts.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, dict[tuple[str, ...], tuple[float, str, int]]] = {}
+        self._whole: dict[str, tuple[list[tuple[tuple[str, ...], float]], str]] = {}
 
-    def of(self, family: "Family") -> list[str]:
+    def of(self, family: "Family") -> str:
         """Return the lines of a family."""
+        name = family.sample_name
+        whole = self._whole.get(name)
+        if whole is None or whole[0] != family.rows:
+            whole = self._whole[name] = (family.rows, "".join(self._one_by_one(family)))
+        return whole[1]
+
+    def _one_by_one(self, family: "Family") -> list[str]:
         name, lines = family.sample_name, []
         known = self._known.setdefault(name, {})
         for values, number in family.rows:
@@ -91,7 +100,7 @@ def write(collector: Collector, lines: Lines, *, as_openmetrics: bool) -> bytes:
     for family in collector.collect():
         if isinstance(family, Family):
             parts.append(_header(family, as_openmetrics))
-            parts += lines.of(family)
+            parts.append(lines.of(family))
         elif as_openmetrics:
             text: bytes = openmetrics.generate_latest(_One(family))  # type: ignore[no-untyped-call]
             parts.append(text.decode().removesuffix("# EOF\n"))

@@ -60,9 +60,11 @@ def _states(services: Iterable[ServiceView]) -> Family:
         ("name", "state"),
     )
     states = [(state, str(state)) for state in ServiceState]
-    for service in services:
-        for state, word in states:
-            family.add((service.name, word), 1.0 if service.state is state else 0.0)
+    family.rows = [
+        ((service.name, word), 1.0 if service.state is state else 0.0)
+        for service in services
+        for state, word in states
+    ]
     return family
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 
-from steadyd.probes.kept import NOTHING_KEPT, Budget, KeptFile, KeptProcess
+from steadyd.probes.kept import NOTHING_KEPT, Budget, KeptFile, KeptProcess, Steady
 
 MOST_GROUPS = 1024  # below one unit; a unit with a delegated cgroup makes its own
 
@@ -11,7 +11,17 @@ MOST_GROUPS = 1024  # below one unit; a unit with a delegated cgroup makes its o
 class KeptUnit:
     """What is kept of a unit between samples. `folder` is empty where it has no cgroup."""
 
-    __slots__ = ("_itself", "cgroup", "cpu", "folder", "processes", "procs", "unified", "used_at")
+    __slots__ = (
+        "_itself",
+        "cgroup",
+        "cpu",
+        "folder",
+        "processes",
+        "procs",
+        "steady",
+        "unified",
+        "used_at",
+    )
 
     def __init__(self, cgroup: str, mounts: Sequence[tuple[str, bool]], budget: Budget) -> None:
         """`mounts` are where cgroup hierarchies are mounted, and whether each is cgroup2."""
@@ -21,6 +31,7 @@ class KeptUnit:
         self.procs = KeptFile(f"{self.folder}/cgroup.procs", budget)
         self.cpu = KeptFile(f"{self.folder}/cpu.stat", budget)
         self.processes: dict[int, KeptProcess] = {}
+        self.steady: Steady | None = None
         self.used_at = 0.0
 
     def pids(self) -> list[int]:

@@ -1,12 +1,15 @@
 """Files of /proc and of cgroups that are read again and again, and what they say of a process."""
 
 import os
+from collections.abc import Sequence
+
+from msgspec import Struct
 
 from steadyd.model.service import ProcessId
 
 SPARE_FDS = 256  # left to the rest of the daemon
 _CHUNK = 16384
-_PAGE = 4096
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 # places in /proc/PID/stat after the name: state is field 3 of proc(5)
 STATE, PPID, UTIME, STIME, CUTIME, CSTIME = 0, 1, 11, 12, 13, 14
@@ -67,7 +70,7 @@ class KeptFile:
         try:
             data = os.pread(self._fd, _CHUNK, 0)
             # the kernel hands out such files by pages: a short one was all
-            return data if len(data) < _PAGE // 2 else data + self._rest(len(data))
+            return data if len(data) < PAGE // 2 else data + self._rest(len(data))
         except OSError:
             self.close()
             raise
@@ -107,10 +110,11 @@ class KeptFile:
 class KeptProcess:
     """A process by descriptors of its folder, which never answer for a successor of its pid.
 
-    Facts of an open folder cost half of those by its path, and statm half of stat.
+    `statm`, `task` and `fds` are descriptors: facts of an open folder cost half of those by its
+    path, and statm half of stat.
     """
 
-    __slots__ = ("_budget", "_fds", "_stat", "_statm", "_task", "identity", "limit", "limit_at")
+    __slots__ = ("_budget", "_stat", "fds", "identity", "limit", "limit_at", "statm", "task")
 
     def __init__(self, folder: str, pid: int, budget: Budget) -> None:
         """Raises OSError where it is gone."""
@@ -129,28 +133,32 @@ class KeptProcess:
         finally:
             os.close(here)
         budget.free -= len(opened)
-        self._stat, self._statm, self._task, self._fds = opened
+        self._stat, self.statm, self.task, self.fds = opened
 
     def fields(self) -> list[bytes]:
         """Return the fields of its stat. Raises OSError where it is gone, ValueError."""
-        return split_stat(os.pread(self._stat, _PAGE, 0))
-
-    def pages(self) -> int:
-        """Return its resident pages, 0 of a zombie. Raises OSError if it is gone, ValueError."""
-        return int(os.pread(self._statm, _PAGE, 0).split(None, 2)[1])
-
-    def threads(self) -> int:
-        """Return how many threads it has: each is a link of `task`. Raises OSError."""
-        return os.fstat(self._task).st_nlink - 2
-
-    def fds(self) -> int:
-        """Return how many descriptors it has, by the size of `fd`. Raises OSError."""
-        return os.fstat(self._fds).st_size
+        return split_stat(os.pread(self._stat, _CHUNK, 0))
 
     def close(self) -> None:
         """Let go of its descriptors; after that it answers as one that is gone."""
         if self._stat >= 0:
-            for fd in (self._stat, self._statm, self._task, self._fds):
+            for fd in (self._stat, self.statm, self.task, self.fds):
                 os.close(fd)
             self._budget.free += len(_OF_PROCESS)
-            self._stat = self._statm = self._task = self._fds = -1
+            self._stat = self.statm = self.task = self.fds = -1
+
+
+class Steady(Struct):
+    """A unit whose processes all live and are known, so that they can be asked in one go.
+
+    `members` begin with the main process, if there is one. `limits` are their soft limits of
+    descriptors, none where those were not read; `limits_at` is when the oldest of them was.
+    """
+
+    pids: Sequence[int]
+    main_pid: int
+    members: tuple[KeptProcess, ...]
+    alive: tuple[ProcessId, ...]
+    main: ProcessId | None
+    limits: tuple[float, ...]
+    limits_at: float
