@@ -61,6 +61,7 @@ log = logging.getLogger(__name__)
 
 FRESH = 1.0  # seconds for which a sample serves several scrapes
 MOST_FACTS = 20_000  # queued facts; beyond, everything is listed anew
+FIRST_LOOK = 5.0  # seconds to wait for the init systems before the first tick
 HOUSEKEEPING = 3600.0
 STORY = 50  # incidents in one `why`
 
@@ -160,7 +161,7 @@ class App:
 
     async def _first_look(self) -> None:
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(FIRST_LOOK):
                 await self.watch.settled()
         except TimeoutError:
             log.warning("the init systems have not answered yet; going on without them")

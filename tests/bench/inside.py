@@ -1,6 +1,6 @@
 """What `make bench` runs inside the host: scrape, read each unit's cgroup, kill and look.
 
-Prints one JSON object. Arguments: seconds of load, number of kills.
+Prints one JSON object. Arguments: seconds of load, number of kills, number of services.
 """
 
 import http.client
@@ -8,7 +8,6 @@ import json
 import os
 import select
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -57,6 +56,13 @@ def scrape(port: int) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
+def unscraped(seconds: float) -> float:
+    """Return milliseconds of CPU that steadyd needs for a cycle while nobody scrapes it."""
+    before, started = cpu("steadyd"), time.monotonic()
+    time.sleep(seconds)
+    return (cpu("steadyd") - before) / (time.monotonic() - started) * CYCLE * 1e3
+
+
 def load(seconds: float) -> dict[str, Any]:
     """Scrape both exporters every cycle; return CPU per cycle, memory and scrape times."""
     scrapes: dict[int, list[float]] = {STEADYD: [], EXPORTER: []}
@@ -70,10 +76,7 @@ def load(seconds: float) -> dict[str, Any]:
     return {
         "cpu_ms_per_cycle": {u: (cpu(u) - before[u]) / elapsed * CYCLE * 1e3 for u in UNITS},
         "rss_mib": {unit: memory(unit) for unit in UNITS},
-        "scrape_ms": {
-            "steadyd": [statistics.median(scrapes[STEADYD]), max(scrapes[STEADYD])],
-            "process-exporter": [statistics.median(scrapes[EXPORTER]), max(scrapes[EXPORTER])],
-        },
+        "scrape_ms": {"steadyd": scrapes[STEADYD], "process-exporter": scrapes[EXPORTER]},
     }
 
 
@@ -129,9 +132,10 @@ def kill_and_look(services: list[str], kills: int) -> list[float]:
 def main() -> None:
     seconds, kills, count = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     services = [f"svc-{number:04}" for number in range(count)]
-    result = {"start_ms": start_to_scrape(5)}
+    result: dict[str, Any] = {"start_ms": start_to_scrape(5)}
     scrape(STEADYD)
     time.sleep(2 * CYCLE)
+    result["tick_cpu_ms"] = unscraped(seconds / 2)
     result |= load(seconds)
     result["latency_ms"] = kill_and_look(services, kills)
     print(json.dumps(result))

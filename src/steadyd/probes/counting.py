@@ -189,7 +189,10 @@ class Counting:
                 count = len(os.listdir(f"{folder}/fd"))
             if tally.at - process.limit_at > LIMITS_SECONDS:
                 limits = KeptFile(f"{folder}/limits", NOTHING_KEPT).read()
-                process.limit, process.limit_at = soft_limit(limits), tally.at
+                process.limit = soft_limit(limits)
+                # units that were all found at once are not all read again at once
+                ahead = tally.main_pid % LIMITS_SECONDS if process.limit_at < 0 else 0
+                process.limit_at = tally.at - ahead
         except PermissionError:
             tally.no_fds = "no right to see the descriptors of another user's process"
         except (OSError, ValueError, IndexError):
