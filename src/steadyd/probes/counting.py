@@ -24,7 +24,8 @@ from steadyd.probes.kept import (
     soft_limit,
 )
 
-LIMITS_SECONDS = 60.0  # how old a process's limit of descriptors may be
+LIMITS_SECONDS = 60.0  # how old a process's limit of descriptors may be, about
+LIMITS_AT_ONCE = 50  # processes; reading it costs as much as all the rest
 _CLOCK_STEP = 0.5
 _DEAD = (b"Z", b"X")
 _ENOUGH = 4096  # bytes, more than statm ever has
@@ -57,6 +58,11 @@ class Counting:
         # since Linux 6.2 the size of /proc/PID/fd is the number of descriptors; before, 0
         self.counts_fds = os.stat("/proc/self/fd").st_size > 0
         self._booted_at = 0.0
+        self._spare = 0
+
+    def begin(self) -> None:
+        """Begin a walk: limits are read again for some of its processes only."""
+        self._spare = LIMITS_AT_ONCE
 
     def count(self, unit: KeptUnit, pids: Sequence[int], target: SampleTarget) -> Sample | None:
         """Sample a unit's processes now; None if there are none."""
@@ -78,6 +84,10 @@ class Counting:
             self._booted_at = now
         return self._booted_at + started / self._ticks
 
+    def _due(self, now: float, read_at: float) -> bool:
+        """Tell whether to read a limit again: one never read is due, others as there is room."""
+        return read_at < 0 or (self._spare > 0 and now - read_at > LIMITS_SECONDS)
+
     def _again(self, steady: Steady, tally: _Tally) -> bool:
         """Ask processes that were known to live; False if that is no longer so."""
         members, pread, fstat = steady.members, os.pread, os.fstat
@@ -90,7 +100,7 @@ class Counting:
                 tally.threads = sum([fstat(p.task).st_nlink for p in members]) - 2 * len(members)
                 tally.main_fields = members[0].fields() if steady.main else []
             if tally.depth is Depth.FULL:
-                if not steady.limits or tally.at - steady.limits_at > LIMITS_SECONDS:
+                if not steady.limits or self._due(tally.at, steady.limits_at):
                     return False
                 fds = [fstat(p.fds).st_size for p in members]
                 tally.fds = sum(fds)
@@ -187,12 +197,10 @@ class Counting:
                 count = os.fstat(process.fds).st_size
             else:
                 count = len(os.listdir(f"{folder}/fd"))
-            if tally.at - process.limit_at > LIMITS_SECONDS:
+            if self._due(tally.at, process.limit_at):
                 limits = KeptFile(f"{folder}/limits", NOTHING_KEPT).read()
-                process.limit = soft_limit(limits)
-                # units that were all found at once are not all read again at once
-                ahead = tally.main_pid % LIMITS_SECONDS if process.limit_at < 0 else 0
-                process.limit_at = tally.at - ahead
+                process.limit, process.limit_at = soft_limit(limits), tally.at
+                self._spare -= 1
         except PermissionError:
             tally.no_fds = "no right to see the descriptors of another user's process"
         except (OSError, ValueError, IndexError):

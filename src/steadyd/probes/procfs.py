@@ -62,6 +62,7 @@ class ProcSampler:
 
     def sample(self, targets: Sequence[SampleTarget]) -> Mapping[str, Sample]:
         """Sample each target's processes now, keyed by unit; one without any is left out."""
+        self._counting.begin()
         samples = {}
         children: dict[int, list[int]] | None = None
         for target in targets:
