@@ -258,7 +258,9 @@ class App:
         metrics, status = self.engine.metrics_of(subject.name), subject.status
         if subject.unit is None or status is None or not (status.main_pid or status.cgroup):
             return Wanted(subject.name, metrics, host=subject.name == HOST)
-        full = SampleTarget(" ".join(subject.unit), status.cgroup, status.main_pid)
+        full = SampleTarget(
+            " ".join(subject.unit), status.cgroup, status.main_pid, others=status.others
+        )
         target = replace(full, depth=wanted_depth(metrics))
         return Wanted(subject.name, metrics, target, full)
 

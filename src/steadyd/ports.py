@@ -117,6 +117,7 @@ class SampleTarget(Struct, frozen=True):
     cgroup: str = ""
     main_pid: int = 0
     depth: Depth = Depth.FULL
+    others: tuple[int, ...] = ()
 
 
 class Sampler(Protocol):

@@ -33,6 +33,7 @@ class UnitStatus(Struct, frozen=True):
     init, unit    the adapter's name and the canonical id of the unit
     state, reason the state, and in words why ("killed by SIGKILL", "exited with 1")
     main_pid      pid of the main process, 0 if there is none
+    others        pids of further main processes (a job with instances)
     cgroup        path below the cgroup2 mount ("/system.slice/puma.service"), "" without one
     invocation    opaque; another value means that the unit was started again
     respawns      how often the init restarted it by itself (may be reset by the init)
@@ -62,3 +63,4 @@ class UnitStatus(Struct, frozen=True):
     can_reload: bool = False
     since: float = 0.0
     type: str = ""
+    others: tuple[int, ...] = ()

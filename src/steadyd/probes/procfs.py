@@ -70,7 +70,8 @@ class ProcSampler:
             pids = unit.pids() if unit.folder else []
             if not unit.folder and target.main_pid > 0:
                 children = self._children() if children is None else children
-                pids = list(_descendants(target.main_pid, children))
+                roots = (target.main_pid, *target.others)
+                pids = [pid for root in roots for pid in _descendants(root, children)]
             if sample := self._counting.count(unit, pids, target):
                 samples[target.unit] = sample
             else:
