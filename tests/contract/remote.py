@@ -1,7 +1,7 @@
 """An adapter in another process: as another user, or inside a host's own namespaces.
 
-Run as a program it serves one `Systemd` (of the D-Bus address, or of the private socket) or
-`Supervisord` (of the URL) over its standard input and output; `Remote` is the other end and an
+Run as a program with the name of an init system and a place (a D-Bus address, a URL, a folder) it
+serves that adapter over its standard input and output; `Remote` is the other end and an
 `InitSystem` as well. Pickles over pipes, tests on both ends.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from typing import IO, Any
 
 from steadyd.inits.link import Address
+from steadyd.inits.runit import Runit
 from steadyd.inits.supervisord import Supervisord
 from steadyd.inits.systemd import Systemd
 from steadyd.model.rule import Verb
@@ -89,9 +90,11 @@ class Remote:
             pipe.close()
 
 
-def _made(place: str) -> InitSystem:
-    if place.startswith("unix:///"):
+def _made(name: str, place: str) -> InitSystem:
+    if name == "supervisord":
         return Supervisord(place)
+    if name == "runit":
+        return Runit(place)
     return Systemd([Address(place, peer="private" in place)])
 
 
@@ -129,4 +132,4 @@ async def _serve(init: InitSystem) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(_made(sys.argv[1])))
+    asyncio.run(_serve(_made(sys.argv[1], sys.argv[2])))

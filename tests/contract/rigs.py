@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import time
 import xmlrpc.client
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,15 +59,15 @@ class Rig(Protocol):
     """One real init system, and what it cannot do.
 
     reload_signal  "" where a service has a reload of its own, else the signal to name
+    always_reloads whether the init itself sends SIGHUP where nothing else is said
     groups         whether every process of a service is known, also those that left its tree
-    counts         whether the init itself counts respawns
     signals        whether it tells by which signal a process ended
     """
 
     name: str
     reload_signal: str
+    always_reloads: bool
     groups: bool
-    counts: bool
     signals: bool
 
     def adapter(self) -> Any:
@@ -92,7 +92,8 @@ class SystemdRig:
 
     name = "systemd"
     reload_signal = ""
-    groups = counts = signals = True
+    always_reloads = False
+    groups = signals = True
 
     def __init__(self, host: Any, private: bool = False) -> None:
         self.host, self.private = host, private
@@ -100,8 +101,7 @@ class SystemdRig:
     @asynccontextmanager
     async def adapter(self) -> AsyncIterator[InitSystem]:
         if self.private:
-            command = [sys.executable, REMOTE, "unix:path=/run/systemd/private"]
-            async with served(self.host, command) as remote:
+            async with served(self.host, self.name, "unix:path=/run/systemd/private") as remote:
                 yield remote
         else:
             init = Systemd([Address(self.host.bus_address)])
@@ -158,7 +158,7 @@ class SupervisordRig:
 
     name = "supervisord"
     reload_signal = "HUP"
-    groups = counts = signals = False
+    always_reloads = groups = signals = False
     socket = "/run/supervisor.sock"
 
     def __init__(self, host: Any) -> None:
@@ -166,8 +166,7 @@ class SupervisordRig:
 
     @asynccontextmanager
     async def adapter(self) -> AsyncIterator[InitSystem]:
-        command = [sys.executable, REMOTE, f"unix://{self.socket}"]
-        async with served(self.host, command, self.name) as remote:
+        async with served(self.host, self.name, f"unix://{self.socket}") as remote:
             yield remote
 
     def install(self, service: Service) -> None:
@@ -214,6 +213,70 @@ class SupervisordRig:
         os.kill(self.host.leader_pid, signal.SIGCONT)
 
 
+class RunitRig:
+    """runsv for each service, in a scan folder of the rig's own: runsvdir looks every 5 s only."""
+
+    name = "runit"
+    reload_signal = ""
+    always_reloads = True
+    groups = signals = False
+    scan = "/srv/service"
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+
+    @asynccontextmanager
+    async def adapter(self) -> AsyncIterator[InitSystem]:
+        self.host.run(["mkdir", "-p", self.scan])
+        async with served(self.host, self.name, self.scan) as remote:
+            yield remote
+
+    def install(self, service: Service) -> None:
+        folder = f"{self.scan}/{service.name}"
+        self.host.put(f"{folder}/down", "")
+        script = f"/srv/{service.name}.sh"
+        self.host.put(script, f"#!/bin/sh\n{service.command}\n", 0o755)
+        self.host.put(f"{folder}/run", f"#!/bin/sh\nexec {script}\n", 0o755)
+        if service.respawn:
+            self.host.put(f"{folder}/respawn", "")
+        self.host.run(f"setsid runsv {folder} < /dev/null > /dev/null 2>&1 &")
+        self.host.wait_for(lambda: os.path.exists(self.host.path(f"{folder}/supervise/ok")))
+        self.host.wait_for(lambda: self.host.run(["sv", "status", folder], check=False).stdout)
+
+    def start(self, name: str) -> None:
+        folder = f"{self.scan}/{name}"
+        again = os.path.exists(self.host.path(f"{folder}/respawn"))
+        self.host.run(["sv", "up" if again else "once", folder])
+
+    def stop(self, name: str) -> None:
+        self.host.run(["sv", "down", f"{self.scan}/{name}"])
+        self.host.wait_for(
+            lambda: self.host.out(["sv", "status", f"{self.scan}/{name}"]).startswith("down")
+        )
+
+    def kill(self, name: str, signal: str) -> None:
+        pid = self.host.get(f"{self.scan}/{name}/supervise/pid").strip()
+        self.host.run(["kill", f"-{signal}", pid])
+
+    def unit(self, name: str) -> str:
+        return name
+
+    def pids(self, status: UnitStatus) -> list[int]:
+        return _pids(self.host, status)
+
+    def lose(self) -> None:
+        self.host.run(["mv", self.scan, f"{self.scan}.away"])
+
+    def regain(self) -> None:
+        self.host.run(["mv", f"{self.scan}.away", self.scan])
+
+    def hang(self) -> None:
+        """There is nothing that could."""
+
+    def unhang(self) -> None:
+        """See hang."""
+
+
 def _pids(host: Any, status: UnitStatus) -> list[int]:
     argv = [sys.executable, "-c", SAMPLE, status.unit, status.cgroup, status.main_pid]
     pids: list[int] = json.loads(host.out(argv, env=ENV))
@@ -221,8 +284,11 @@ def _pids(host: Any, status: UnitStatus) -> list[int]:
 
 
 @asynccontextmanager
-async def served(host: Any, command: list[str], name: str = "systemd") -> AsyncIterator[Remote]:
+async def served(
+    host: Any, name: str, place: str, python: Sequence[str] = (sys.executable,)
+) -> AsyncIterator[Remote]:
     """Run an adapter inside a host; it ends with the context."""
+    command = [*python, REMOTE, name, place]
     with host.popen(
         command, env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     ) as process:

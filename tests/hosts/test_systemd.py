@@ -25,7 +25,7 @@ from steadyd.ports import (
     UnitNotFound,
     VerbFailed,
 )
-from tests.contract.rigs import ENV, REMOTE, Follower, Service, SystemdRig, following, served
+from tests.contract.rigs import ENV, Follower, Service, SystemdRig, following, served
 from tests.hosts.inithost import HostError, SystemdHost
 
 pytestmark = pytest.mark.host
@@ -182,10 +182,11 @@ async def test_without_the_right_the_grant_is_named_and_with_it_the_verb_works(
     rig.start("granted")
     unprivileged = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
     # the interpreter of the test may lie in a folder that is closed to others
-    command = [*unprivileged, "/usr/bin/python3", REMOTE, "unix:path=/run/dbus/system_bus_socket"]
-    if rig.host.run([*command[:-2], "-c", "import dbus_fast"], env=ENV, check=False).returncode:
+    python = [*unprivileged, "/usr/bin/python3"]
+    if rig.host.run([*python, "-c", "import dbus_fast"], env=ENV, check=False).returncode:
         pytest.skip("no interpreter that another user may run")
-    async with served(rig.host, command) as init:
+    place = "unix:path=/run/dbus/system_bus_socket"
+    async with served(rig.host, "systemd", place, python) as init:
         before = await init.find("granted")
         await init.perform(Verb.RESTART, "granted.service", deadline=20)
         assert (await init.find("granted")).main_pid != before.main_pid

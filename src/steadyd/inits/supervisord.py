@@ -25,6 +25,7 @@ from xml.parsers.expat import ExpatError
 
 from msgspec.structs import replace
 
+from steadyd.inits.exits import Exits
 from steadyd.inits.supervisord_rpc import Connection, call, without_password
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
@@ -115,8 +116,7 @@ class Supervisord:
         self._again: set[str] = set()  # units of which this run was started by supervisord itself
         self._respawns: dict[str, int] = {}
         self._restarting: set[str] = set()
-        self._pidfds: dict[int, int] = {}
-        self._ended: set[int] = set()
+        self._exits = Exits(lambda _: self._hurry())
         self._step = POLL
         self._look = asyncio.Event()
         self._closed = False
@@ -157,7 +157,7 @@ class Supervisord:
                 self._compare(programs, report)
                 await self._pause(self._step)
         finally:
-            self._follow_pids(set())
+            self._exits.close()
 
     async def find(self, name: str) -> UnitStatus:
         """Find `NAME` or `GROUP:NAME`."""
@@ -244,7 +244,7 @@ class Supervisord:
             self._told[unit] = status
             report(status or UnitGone(NAME, unit, self._absent(unit, programs)))
         pids = {programs[unit].main_pid for unit in self._watched & programs.keys()}
-        self._follow_pids(pids - {0})
+        self._exits.keep(pids - {0})
 
     def _count(self, status: UnitStatus) -> None:
         """Count a run that supervisord started by itself.
@@ -287,26 +287,6 @@ class Supervisord:
     def _hurry(self) -> None:
         self._step = FIRST_STEP
         self._look.set()
-
-    def _follow_pids(self, pids: set[int]) -> None:
-        loop = asyncio.get_running_loop()
-        self._ended &= pids  # an ended process keeps its pid until supervisord has noticed
-        for pid in self._pidfds.keys() - pids:
-            self._unfollow(pid)
-        for pid in pids - self._pidfds.keys() - self._ended:
-            with contextlib.suppress(OSError):  # gone already: the next poll tells
-                fd = self._pidfds[pid] = os.pidfd_open(pid)
-                loop.add_reader(fd, self._on_end, pid)
-
-    def _on_end(self, pid: int) -> None:
-        self._unfollow(pid)
-        self._ended.add(pid)
-        self._hurry()
-
-    def _unfollow(self, pid: int) -> None:
-        fd = self._pidfds.pop(pid)
-        asyncio.get_running_loop().remove_reader(fd)
-        os.close(fd)
 
     async def _programs(self) -> dict[str, UnitStatus]:
         """Return all programs by their canonical names. Raises InitError."""
