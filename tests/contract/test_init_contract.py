@@ -126,6 +126,10 @@ def is_up(status: UnitStatus) -> bool:
     return status.state is ServiceState.ACTIVE and not status.acting
 
 
+def is_another_run_than(before: UnitStatus) -> Callable[[UnitStatus], bool]:
+    return lambda status: is_up(status) and status.invocation != before.invocation
+
+
 async def first_up(follower: Follower, unit: str) -> UnitStatus:
     _, status = await follower.until(of(unit, is_up))
     assert isinstance(status, UnitStatus)
@@ -212,18 +216,13 @@ async def test_a_crash_and_the_respawn_are_told_and_counted(
         for count in (1, 2):
             seen = len(follower.reports)
             rig.kill(name, "KILL")
-            old = before.main_pid
-            _, after = await follower.until(
-                of(unit, lambda s, old=old: is_up(s) and s.main_pid != old), seen
-            )
+            _, after = await follower.until(of(unit, is_another_run_than(before)), seen)
             assert isinstance(after, UnitStatus)
             assert after.respawns == before.respawns + 1, count
             before = after
         seen = len(follower.reports)
         await init.perform(Verb.RESTART, unit, deadline=10)
-        _, after = await follower.until(
-            of(unit, lambda s: is_up(s) and s.invocation != before.invocation), seen
-        )
+        _, after = await follower.until(of(unit, is_another_run_than(before)), seen)
         assert isinstance(after, UnitStatus)
         assert after.respawns <= before.respawns  # systemd begins to count anew
 
