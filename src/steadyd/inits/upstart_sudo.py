@@ -1,0 +1,71 @@
+"""Upstart's commands through sudo, for a steadyd that does not run as root.
+
+The system bus lets others than root read, not act. `steadyd grants sudoers` allows exactly
+`/sbin/reload NAME` and `/sbin/restart NAME`; sudoers(5) compares arguments word by word.
+"""
+
+import asyncio
+import contextlib
+
+from steadyd.inits.upstart_status import NAME
+from steadyd.ports import InitError, NotPermitted, NotSupported, UnitNotFound, VerbFailed
+
+SUDO = "/usr/bin/sudo"
+MEND = "steadyd grants sudoers > /etc/sudoers.d/steadyd"
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}  # no UPSTART_SESSION
+_TEXT_MAX = 4096
+
+
+async def run(command: str, job: str) -> None:
+    """Run `/sbin/COMMAND JOB` as root; the caller sets the deadline.
+
+    A command that is late is left to Upstart: it belongs to root and cannot be ended from here.
+    Raises InitError.
+    """
+    if job.startswith("-") or "=" in job:
+        why = "its name reads as an option of the command"
+        raise NotSupported(NAME, job, command, why, "run steadyd as root")
+    argv = (SUDO, "-n", f"/sbin/{command}", job)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=_ENVIRONMENT,
+            cwd="/",
+        )
+    except OSError as error:
+        why = f"only root may, and {SUDO} does not run: {error.strerror}"
+        raise NotPermitted(NAME, job, command, why, MEND) from error
+    try:
+        text = await _first(process.stderr)
+        code = await process.wait()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            process.kill()
+        process._transport.close()  # type: ignore[attr-defined]  # else it warns at the loop's end
+        raise
+    if code:
+        raise refusal(command, job, text or f"exit code {code}")
+
+
+def refusal(command: str, job: str, text: str) -> InitError:
+    """Return the error of our own kind for what the command, or sudo, said on stderr."""
+    said = text.strip().removeprefix(f"{command}: ")
+    if text.startswith("sudo:"):
+        why = f"sudo -n /sbin/{command} {job}: {said}"
+        return NotPermitted(NAME, job, command, why, MEND)
+    if said.startswith("Unknown job"):
+        return UnitNotFound(NAME, job, command, said)
+    if said.startswith("Unknown instance"):
+        return VerbFailed(NAME, job, command, "it is stopped")
+    return VerbFailed(NAME, job, command, said)
+
+
+async def _first(stream: asyncio.StreamReader | None) -> str:
+    """Read to the end, and keep the beginning."""
+    kept = b""
+    while stream is not None and (piece := await stream.read(_TEXT_MAX)):
+        kept = (kept + piece)[:_TEXT_MAX]
+    return "".join(c if c.isprintable() else " " for c in kept.decode("utf-8", "replace")).strip()
