@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from steadyd.inits.link import Address
 from steadyd.inits.runit import Runit
+from steadyd.inits.s6 import S6
 from steadyd.inits.supervisord import Supervisord
 from steadyd.inits.systemd import Systemd
 from steadyd.model.rule import Verb
@@ -95,6 +96,8 @@ def _made(name: str, place: str) -> InitSystem:
         return Supervisord(place)
     if name == "runit":
         return Runit(place)
+    if name == "s6":
+        return S6(place)
     return Systemd([Address(place, peer="private" in place)])
 
 

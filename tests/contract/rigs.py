@@ -277,6 +277,67 @@ class RunitRig:
         """See hang."""
 
 
+class S6Rig:
+    """s6-svscan, told of each new service."""
+
+    name = "s6"
+    reload_signal = ""
+    always_reloads = signals = True
+    groups = False
+    scan = "/etc/s6-service"
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+
+    @asynccontextmanager
+    async def adapter(self) -> AsyncIterator[InitSystem]:
+        async with served(self.host, self.name, self.scan) as remote:
+            yield remote
+
+    def install(self, service: Service) -> None:
+        folder = f"{self.scan}/{service.name}"
+        script = f"/srv/{service.name}.sh"
+        self.host.put(script, f"#!/bin/sh\n{service.command}\n", 0o755)
+        self.host.put(f"/srv/s6/{service.name}/down", "")
+        self.host.put(f"/srv/s6/{service.name}/run", f"#!/bin/sh\nexec {script}\n", 0o755)
+        if service.respawn:
+            self.host.put(f"/srv/s6/{service.name}/respawn", "")
+        self.host.run(["ln", "-sfn", f"/srv/s6/{service.name}", folder])
+        self.host.run(["s6-svscanctl", "-a", self.scan])
+        self.host.wait_for(lambda: not self.host.run(["s6-svok", folder], check=False).returncode)
+
+    def start(self, name: str) -> None:
+        again = os.path.exists(self.host.path(f"/srv/s6/{name}/respawn"))
+        how = "-u" if again else "-o"
+        self.host.run(["s6-svc", "-wu", "-T", "5000", how, f"{self.scan}/{name}"])
+
+    def stop(self, name: str) -> None:
+        self.host.run(["s6-svc", "-wd", "-d", f"{self.scan}/{name}"])
+
+    def kill(self, name: str, signal: str) -> None:
+        pid = int(self.host.out(["s6-svstat", "-o", "pid", f"{self.scan}/{name}"]))
+        if pid > 1:  # it is -1 while the service is down
+            self.host.run(["kill", f"-{signal}", str(pid)])
+
+    def unit(self, name: str) -> str:
+        return name
+
+    def pids(self, status: UnitStatus) -> list[int]:
+        return _pids(self.host, status)
+
+    def lose(self) -> None:
+        self.host.run(["mv", self.scan, f"{self.scan}.away"])
+
+    def regain(self) -> None:
+        self.host.run(["mv", f"{self.scan}.away", self.scan])
+
+    def hang(self) -> None:
+        """There is nothing that could."""
+
+    def unhang(self) -> None:
+        """See hang."""
+
+
 def _pids(host: Any, status: UnitStatus) -> list[int]:
     argv = [sys.executable, "-c", SAMPLE, status.unit, status.cgroup, status.main_pid]
     pids: list[int] = json.loads(host.out(argv, env=ENV))

@@ -24,12 +24,13 @@ from tests.contract.rigs import (
     Follower,
     Rig,
     RunitRig,
+    S6Rig,
     Service,
     SupervisordRig,
     SystemdRig,
     following,
 )
-from tests.hosts.inithost import HostError, RunitHost, SupervisordHost, SystemdHost
+from tests.hosts.inithost import HostError, RunitHost, S6Host, SupervisordHost, SystemdHost
 
 pytestmark = pytest.mark.host
 
@@ -38,6 +39,7 @@ RIGS: dict[str, tuple[str, Callable[[Any], Rig]]] = {
     "systemd-private": ("systemd_host", lambda host: SystemdRig(host, private=True)),
     "supervisord": ("supervisord_host", SupervisordRig),
     "runit": ("runit_host", RunitRig),
+    "s6": ("s6_host", S6Rig),
 }
 # a reload of a service's own, with a result of its own
 RELOADING = pytest.mark.parametrize("rig", ["systemd-bus", "systemd-private"], indirect=True)
@@ -70,6 +72,11 @@ def supervisord_host() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def runit_host() -> Iterator[Any]:
     yield from hosted(RunitHost)
+
+
+@pytest.fixture(scope="module")
+def s6_host() -> Iterator[Any]:
+    yield from hosted(S6Host)
 
 
 def hosted(make: Callable[[], Any]) -> Iterator[Any]:
