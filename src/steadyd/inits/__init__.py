@@ -1,11 +1,15 @@
-"""Stage 2: init systems. One file per init system; each implements `ports.InitSystem`."""
+"""Stage 2: init systems. One file per init system; each implements `ports.InitSystem`.
+
+An adapter is imported only where its init system runs: each costs memory and time.
+"""
 
 from pathlib import Path
 
-from steadyd.inits.systemd import Systemd
+from steadyd.inits.processes import running
 from steadyd.ports import InitSystem
 
-INIT_SYSTEMS = ("systemd", "supervisord")  # in the order in which they are asked
+# in the order in which they are asked: those that can be PID 1 first
+INIT_SYSTEMS = ("systemd", "upstart", "runit", "s6", "supervisord")
 AUTO = "auto"
 SUPERVISORD_SOCKETS = ("run/supervisor.sock", "var/run/supervisor.sock", "tmp/supervisor.sock")
 
@@ -18,8 +22,7 @@ def detect(
     `only` names the single one that may be asked; `supervisord` is the URL of a supervisord that
     is not at one of its usual places. Raises ValueError: one of the two cannot be had.
     """
-    systemd = Systemd.detect(root)
-    asked = (systemd, _supervisord(supervisord, root))
+    asked = (*_first(root), *_suites(root), _supervisord(supervisord, root))
     found = tuple(init for init in asked if init is not None)
     if only == AUTO:
         return found
@@ -28,6 +31,33 @@ def detect(
         names = ", ".join(init.name for init in found) or "none"
         raise ValueError(f"init system {only} does not run here (found: {names})")
     return chosen
+
+
+def _first(root: Path) -> tuple[InitSystem | None, ...]:
+    """Return what runs as PID 1."""
+    if (root / "run/systemd/system").is_dir():
+        from steadyd.inits.systemd import Systemd  # noqa: PLC0415
+
+        return (Systemd.detect(root),)
+    if (root / "etc/init").is_dir():
+        from steadyd.inits.upstart import Upstart  # noqa: PLC0415
+
+        return (Upstart.detect(root),)
+    return ()
+
+
+def _suites(root: Path) -> tuple[InitSystem | None, ...]:
+    scanners = running("runsvdir", "s6-svscan")
+    found: list[InitSystem | None] = []
+    if scanners["runsvdir"]:
+        from steadyd.inits.runit import Runit  # noqa: PLC0415
+
+        found.append(Runit.detect(root))
+    if scanners["s6-svscan"]:
+        from steadyd.inits.s6 import S6  # noqa: PLC0415
+
+        found.append(S6.detect(root))
+    return tuple(found)
 
 
 def _supervisord(url: str, root: Path) -> InitSystem | None:

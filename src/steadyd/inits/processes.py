@@ -5,11 +5,14 @@ import os
 _MOST = 16_384
 
 
-def running(comm: str) -> list[int]:
-    """Return the pids of processes of this name (comm, 15 characters at most), lowest first."""
-    wanted = comm.encode()[:15] + b"\n"
-    pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-    return [pid for pid in pids if _text(pid, "comm") == wanted]
+def running(*comms: str) -> dict[str, list[int]]:
+    """Return the pids of processes of these names (comm, 15 characters at most), lowest first."""
+    found: dict[str, list[int]] = {comm: [] for comm in comms}
+    wanted = {comm.encode()[:15] + b"\n": comm for comm in comms}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        if comm := wanted.get(_text(pid, "comm")):
+            found[comm].append(pid)
+    return found
 
 
 def arguments(pid: int) -> list[str]:

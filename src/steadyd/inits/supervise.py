@@ -64,7 +64,7 @@ class Supervise(FileInit):
     @classmethod
     def detect(cls, root: Path = Path("/")) -> Self | None:
         """Return an adapter if the scanner runs, or services are kept in a usual folder."""
-        for pid in running(cls.scanner):
+        for pid in running(cls.scanner)[cls.scanner]:
             for word in arguments(pid)[1:]:
                 if word.startswith("/") and os.path.isdir(word):
                     return cls(word)
@@ -126,7 +126,9 @@ class Supervise(FileInit):
             self._asked.add(unit)
         if not isinstance(before, UnitStatus):
             return now
-        if now.main_pid and now.invocation == before.invocation and now.type != before.type:
+        wanted_more = before.main_pid and before.type != ONCE
+        same = now.main_pid and now.invocation == before.invocation
+        if wanted_more and ((same and now.type == ONCE) or not (now.main_pid or now.respawning)):
             self._asked.add(unit)  # `down` and `once` alike: no further run is wanted
         if now.state is ServiceState.INACTIVE:
             by_itself = before.state is not ServiceState.INACTIVE
