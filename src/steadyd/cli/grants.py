@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 
@@ -18,11 +19,17 @@ POLKIT_VERBS = {
     Verb.RESTART: ("restart", "try-restart"),
 }
 SIGNAL = ("kill",)
+# What the adapters run through sudo, whole command lines with absolute paths (sudoers(5)).
+SUDO_COMMANDS = {"upstart": "/sbin/{verb} {unit}"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `grants`."""
-    parser.add_argument("kind", choices=("polkit",), help="the form: a polkit rule (>= 0.106)")
+    parser.add_argument(
+        "kind",
+        choices=("polkit", "sudoers"),
+        help="the form: a polkit rule (>= 0.106) for systemd, a sudoers fragment for Upstart",
+    )
     parser.add_argument("--config", metavar="FILE")
     parser.add_argument("--rules", metavar="DIR", action="append")
     parser.add_argument("--user", default="steadyd", help="the user that steadyd runs as")
@@ -36,6 +43,14 @@ def run(args: argparse.Namespace) -> int:
         return fail(str(error), 2)
     except NoAnswer as error:
         return fail(str(error), 1)
+    if args.kind == "sudoers":
+        try:
+            print(sudoers(commands(services), args.user), end="")
+        except ValueError as error:
+            return fail(str(error), 2)
+        for text in without_sudo(services):
+            print(f"steadyd: {text}", file=sys.stderr)
+        return 0
     print(polkit(needed(services), args.user))
     for service in services:
         if service.status is None and service_verbs(service):
@@ -92,6 +107,56 @@ polkit.addRule(function (action, subject) {{
   }}
   return polkit.Result.NO;
 }});"""
+
+
+def commands(services: Iterable[Service]) -> list[str]:
+    """Return the command lines that the rules may need root for, escaped for sudoers."""
+    return sorted(
+        {
+            SUDO_COMMANDS[service.status.init].format(verb=verb, unit=escaped(service.status.unit))
+            for service in services
+            if service.status is not None
+            and service.status.init in SUDO_COMMANDS
+            and _can_be_an_argument(service.status.unit)
+            for rule in service.rules
+            for verb in rule.verbs
+        }
+    )
+
+
+def without_sudo(services: Iterable[Service]) -> Iterable[str]:
+    """Yield a line for each service whose verbs sudo cannot help with."""
+    for service in services:
+        if not any(rule.verbs for rule in service.rules):
+            continue
+        if service.status is None:
+            yield f"{plain(service.finding.reason)}; nothing is granted for {plain(service.name)}"
+        elif service.status.init == "systemd":
+            yield f"{plain(service.name)} is kept by systemd; see `steadyd grants polkit`"
+        elif service.status.init not in SUDO_COMMANDS:
+            yield f"{plain(service.name)} is kept by {service.status.init}, which needs no command"
+        elif not _can_be_an_argument(service.status.unit):
+            yield f"{plain(service.name)}: sudoers cannot hold its name; run steadyd as root"
+
+
+def sudoers(lines: Iterable[str], user: str) -> str:
+    """Return a file for /etc/sudoers.d (sudoers(5)). Raises ValueError: no such user can be."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", user):
+        raise ValueError(f"{user!a} is no name of a user")
+    text = "# Made by `steadyd grants sudoers`: what its rules may ask of Upstart, nothing else.\n"
+    text += "# Install as /etc/sudoers.d/steadyd, mode 0440; `visudo -c` checks it.\n"
+    allowed = ", \\\n    ".join(lines)
+    return text + (f"{user} ALL = (root) NOPASSWD: \\\n    {allowed}\n" if allowed else "")
+
+
+def escaped(argument: str) -> str:
+    """Return an argument as sudoers takes it literally."""
+    return re.sub(r"([,:])", r"\\\1", argument)
+
+
+def _can_be_an_argument(unit: str) -> bool:
+    """Tell whether sudoers takes a name for itself: no pattern, option, variable or comment."""
+    return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@/+,:~%-]*", unit))
 
 
 def _verbs(rule: Rule, can_reload: bool) -> Iterable[str]:
