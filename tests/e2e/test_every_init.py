@@ -1,0 +1,169 @@
+"""The main job under every init system that is not systemd, steadyd started by its shipped file.
+
+The same leaking app, the same rule: the rise, one incident, the reload, the recovery, both told;
+then the app is killed, and the respawn is counted as the init's.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.kit import ROOT, STUB, WEB, installed, until
+from tests.hosts.inithost import Host, HostError, RunitHost, S6Host, SupervisordHost
+
+pytestmark = pytest.mark.host
+
+SINK = 8080
+CONFIG = f"""cycle = "500ms"
+[routes]
+default = ["json://127.0.0.1:{SINK}/hook"]
+"""
+RULES = """check service leaky with cooldown 1s, reload_signal HUP
+  if memory:total_rss > 60m for 2 cycles then alert, reload
+  if down for 10s then alert
+"""
+LEAKY = """#!/usr/bin/python3 -ISu
+import os, signal, time
+kept = []
+def forget(*_):
+    kept.clear()
+    if os.path.exists("/srv/leak"):
+        os.unlink("/srv/leak")
+signal.signal(signal.SIGHUP, forget)
+while True:
+    time.sleep(0.05)
+    if os.path.exists("/srv/leak") and len(kept) < 60:
+        kept.append(b"x" * 2_000_000)
+"""
+SINK_PROGRAM = f"""#!/usr/bin/python3 -ISu
+import http.server
+class Sink(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with open("/srv/posts", "ab") as f:
+            f.write(body + b"\\n")
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *a):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", {SINK}), Sink).serve_forever()
+"""
+CONTRIB = ROOT / "contrib"
+
+
+def files(**more: Any) -> dict[str, Any]:
+    return {
+        "/usr/bin/steadyd": (STUB, 0o755),
+        "/etc/steadyd/steadyd.toml": CONFIG,
+        "/etc/steadyd/rules.d/leaky.inq": RULES,
+        "/srv/leaky": (LEAKY, 0o755),
+        "/srv/sink": (SINK_PROGRAM, 0o755),
+        **more,
+    }
+
+
+def binds() -> list[tuple[str, str, bool]]:
+    libraries, app = installed()
+    return [(str(libraries), "/usr/lib/steadyd", True), (str(app), "/usr/lib/steadyd-app", True)]
+
+
+def runit() -> Host:
+    run = (CONTRIB / "runit/run").read_text()
+    services = {"leaky": "#!/bin/sh\nexec /srv/leaky\n", "steadyd": run}
+    return RunitHost(services=services, files=files(), binds=binds())
+
+
+def s6() -> Host:
+    run = (CONTRIB / "s6/run").read_text()
+    services = {"leaky": "#!/bin/sh\nexec /srv/leaky\n", "steadyd": run}
+    return S6Host(services=services, files=files(), binds=binds())
+
+
+def supervisord() -> Host:
+    from tests.contract.rigs import SUPERVISORD
+
+    programs = "[program:leaky]\ncommand=/srv/leaky\nstartsecs=0\nautorestart=true\n"
+    programs += (CONTRIB / "supervisord/steadyd.conf").read_text()
+    arguments = {**SUPERVISORD, "programs": programs}
+    return SupervisordHost(**arguments, files=files(), binds=binds())
+
+
+HOSTS: dict[str, Callable[[], Host]] = {"runit": runit, "s6": s6, "supervisord": supervisord}
+
+
+@pytest.fixture(params=HOSTS)
+def host(request: pytest.FixtureRequest) -> Iterator[Any]:
+    try:
+        host = HOSTS[request.param]()
+    except (HostError, OSError) as error:
+        pytest.skip(str(error))
+    with host:
+        host.run("setsid /srv/sink < /dev/null > /dev/null 2>&1 &")
+        yield host
+        print(host.run("tail -n 50 /var/log/steadyd.log", check=False).stdout)
+        print(host.console())
+
+
+def metrics(host: Any) -> str:
+    done = host.run(
+        [
+            "python3",
+            "-c",
+            f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{WEB}/metrics').read().decode())",
+        ],
+        check=False,
+    )
+    return str(done.stdout)
+
+
+def posts(host: Any) -> list[dict[str, Any]]:
+    text = host.run("cat /srv/posts", check=False).stdout
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def status(host: Any) -> dict[str, Any]:
+    done = host.run(["steadyd", "status", "--json"], check=False)
+    return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+
+
+def main_pid(host: Any) -> int:
+    done = host.run(["steadyd", "services", "--json"], check=False)
+    found = json.loads(done.stdout)["services"] if done.returncode == 0 else []
+    return next((s["main_pid"] or 0 for s in found if s["name"] == "leaky"), 0)
+
+
+def test_the_main_job(host: Any, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.params["host"]
+    until(lambda: f'steadyd_init_up{{init="{name}"}} 1.0' in metrics(host), 30, "steadyd is up")
+    until(lambda: main_pid(host) > 0, 30, "leaky is found")
+    before = main_pid(host)
+
+    host.put("/srv/leak", "")
+    until(lambda: any("memory:total_rss" in p["title"] for p in posts(host)), 30, "the alert")
+    until(
+        lambda: (
+            'steadyd_action_outcomes_total{action="reload",name="leaky",outcome="healed"} 1.0'
+            in metrics(host)
+        ),
+        30,
+        "healed",
+    )
+    until(
+        lambda: any("recovered" in json.dumps(p) for p in posts(host)), 40, "the recovery is told"
+    )
+    assert main_pid(host) == before
+    assert 'steadyd_actions_total{action="reload",name="leaky"} 1.0' in metrics(host)
+
+    host.run(["kill", "-KILL", str(before)])
+    until(
+        lambda: 'steadyd_service_restarts_total{cause="init",name="leaky"} 1.0' in metrics(host),
+        30,
+        "the respawn is counted",
+    )
+    until(lambda: main_pid(host) not in (0, before), 10, "the new process")
+    why = host.run(["steadyd", "why", "leaky"]).stdout
+    assert "reload" in why
+    assert "healed" in why
