@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -73,11 +73,14 @@ class App:
         self,
         settings: Settings,
         store: Store,
-        inits: Sequence[InitSystem],
+        detect: Callable[[], Sequence[InitSystem]],
         sampler: Sampler,
         supervisor: Supervisor,
     ) -> None:
-        """Bring everything back from the store. Raises SettingsError."""
+        """Bring everything back from the store. Raises SettingsError.
+
+        `detect` returns the init systems that run now; it is asked again while one is missed.
+        """
         self.settings, self.store, self.hostname = settings, store, socket.gethostname()
         self.started_at, self.ready = time.time(), asyncio.Event()
         self.routes = Routes(settings.targets(), store.key)
@@ -89,7 +92,11 @@ class App:
             frozenset(metric.id for metric in CATALOGUE.metrics if metric.per_process),
         )
         self.engine = Engine(options, store.memory(), _now())
-        self.observer, self.watch = Observer(sampler), Watch(inits, self.tell)
+        self.observer = Observer(sampler)
+        try:
+            self.watch = Watch(detect, self.tell)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
         self.files = RuleFiles(settings.rules, CATALOGUE, store, defaults_of(settings.defaults))
         self.dispatch, self.outbox = Dispatch(), Outbox(store.parcels())
         self.post = PostOffice(

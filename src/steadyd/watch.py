@@ -8,6 +8,7 @@ the others.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
@@ -30,6 +31,7 @@ from steadyd.ports import (
 log = logging.getLogger(__name__)
 
 AT_ONCE = 16  # look-ups under way at the same time
+DETECT_SECONDS = 30.0  # between two looks for init systems, while a service has no unit
 
 
 class Finding(Struct, frozen=True):
@@ -65,11 +67,15 @@ async def find_unit(inits: Sequence[InitSystem], name: str, params: CheckParams)
 class Watch:
     """The init systems of this host, first the one that runs as PID 1."""
 
-    def __init__(self, inits: Sequence[InitSystem], tell: Callable[[Fact], None]) -> None:
-        """`tell` takes each fact as it arrives."""
-        self.inits = {init.name: init for init in inits}
-        self._tell = tell
-        self._views = {name: InitView(name, False, "not reached yet") for name in self.inits}
+    def __init__(
+        self, detect: Callable[[], Sequence[InitSystem]], tell: Callable[[Fact], None]
+    ) -> None:
+        """`tell` takes each fact as it arrives; `detect` returns the init systems that run now."""
+        self.inits: dict[str, InitSystem] = {}
+        self._detect, self._tell = detect, tell
+        self._views: dict[str, InitView] = {}
+        self._add(detect())
+        self._detected_at = time.monotonic()
         self._lost: set[str] = set()
         self._services: dict[str, CheckParams] = {}
         self._units: dict[str, tuple[str, str]] = {}
@@ -109,7 +115,28 @@ class Watch:
         async with asyncio.TaskGroup() as group:
             for init in self.inits.values():
                 group.create_task(init.run(self._report), name=f"follow {init.name}")
-            group.create_task(self._look_up_all(), name="look names up")
+            group.create_task(self._look_up_all(group), name="look names up")
+
+    def _add(self, inits: Sequence[InitSystem]) -> list[InitSystem]:
+        """Take in those init systems that are not known yet; return them."""
+        new = [init for init in inits if init.name not in self.inits]
+        self.inits |= {init.name: init for init in new}
+        self._views |= {init.name: InitView(init.name, False, "not reached yet") for init in new}
+        return new
+
+    def _detect_again(self, group: asyncio.TaskGroup) -> None:
+        """Look for init systems that were started after us, if a service may be theirs."""
+        if not self.missing or time.monotonic() - self._detected_at < DETECT_SECONDS:
+            return
+        self._detected_at = time.monotonic()
+        try:
+            found = self._detect()
+        except ValueError as error:  # the one that may be asked does not run now
+            log.debug("%s", error)
+            return
+        for init in self._add(found):
+            log.info("%s runs now, too", init.name)
+            group.create_task(init.run(self._report), name=f"follow {init.name}")
 
     def _report(self, report: InitReport) -> None:
         match report:
@@ -134,13 +161,14 @@ class Watch:
             case UnitStatus():
                 self._tell(UnitSeen(report))
 
-    async def _look_up_all(self) -> None:
+    async def _look_up_all(self, group: asyncio.TaskGroup) -> None:
         while True:
             await self._look.wait()
             self._look.clear()
-            async with asyncio.TaskGroup() as group:
+            self._detect_again(group)
+            async with asyncio.TaskGroup() as lookers:
                 for name, params in list(self._services.items()):
-                    group.create_task(self._look_up(name, params))
+                    lookers.create_task(self._look_up(name, params))
             for init in self.inits.values():
                 units = {unit for owner, unit in self._units.values() if owner == init.name}
                 with contextlib.suppress(InitUnreachable):  # it reports itself lost

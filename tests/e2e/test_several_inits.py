@@ -113,3 +113,13 @@ def test_each_service_is_bound_to_the_init_that_keeps_it(host: SteadyHost) -> No
     host.run("rm -f " + SOCKET)
     host.run(["systemctl", "restart", "supervisord"])
     until(lambda: services(host)["worker"]["state"] == "active", what="supervisord is back")
+
+
+def test_an_init_system_that_starts_later_is_found(host: SteadyHost) -> None:
+    host.run(["systemctl", "stop", "steadyd", "supervisord"])
+    host.run("rm -f " + SOCKET)
+    host.start_steadyd()
+    assert services(host)["worker"]["init"] in ("", None)
+    host.run(["systemctl", "start", "supervisord"])
+    until(lambda: services(host)["worker"]["state"] == "active", 60, "supervisord is found")
+    assert 'steadyd_init_up{init="supervisord"} 1.0' in host.get_text("/metrics")

@@ -118,11 +118,8 @@ def _routes(texts: Sequence[str]) -> dict[str, list[str]]:
     return routes
 
 
-def _inits(settings: Settings) -> Sequence[InitSystem]:
-    try:
-        return detect(settings.init, supervisord=settings.inits.supervisord.url)
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
+def _detecting(settings: Settings) -> Callable[[], Sequence[InitSystem]]:
+    return lambda: detect(settings.init, supervisord=settings.inits.supervisord.url)
 
 
 async def _main(args: argparse.Namespace, settings: Settings) -> int:
@@ -131,7 +128,7 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
     store = Store(Path(settings.state), machine_id=_machine_id(), boot_id=_boot_id())
     try:
         supervisor = SUPERVISORS[args.ready]()
-        app = App(settings, store, _inits(settings), ProcSampler(), supervisor)
+        app = App(settings, store, _detecting(settings), ProcSampler(), supervisor)
         web = Web(
             app,
             listen=settings.web.listen,
