@@ -34,17 +34,17 @@ class UpstartRig:
     name = "upstart"
     reload_signal = ""
     groups = False
-    counts = signals = always_reloads = True
+    signals = always_reloads = True
 
     def __init__(self, host: Any) -> None:
         self.host = host
 
     @asynccontextmanager
     async def adapter(
-        self, place: str = "private", before: tuple[str, ...] = ()
+        self, place: str = "private", before: tuple[str, ...] = (), program: str = sys.executable
     ) -> AsyncIterator[InitSystem]:
         """Serve an adapter that listens already: what failed before that reads as stopped."""
-        python = (*before, sys.executable, __file__)
+        python = (*before, program, __file__)
         async with served(self.host, self.name, place, python) as remote:
             with contextlib.suppress(UnitNotFound):
                 await remote.find("ghost")

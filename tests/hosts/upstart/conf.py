@@ -70,11 +70,25 @@ class Conf:
     kill_timeout: float = 5.0
     start_on: On = field(default_factory=On)
     stop_on: On = field(default_factory=On)
+    stamp: tuple[int, ...] = ()
+
+
+def stamp(file: Path) -> tuple[int, ...]:
+    """Return what changes with a file or its override."""
+    found: list[int] = []
+    for each in (file, file.with_suffix(".override")):
+        try:
+            about = each.stat()
+        except OSError:
+            found.append(0)
+        else:
+            found += [about.st_ino, about.st_mtime_ns, about.st_size]
+    return tuple(found)
 
 
 def read(folder: Path, file: Path) -> Conf | None:
     """Return what a file and its override say, None where init would not take it."""
-    conf = Conf(str(file.relative_to(folder).with_suffix("")))
+    conf = Conf(str(file.relative_to(folder).with_suffix("")), stamp=stamp(file))
     try:
         text = file.read_text("utf-8", "replace")
         override = file.with_suffix(".override")

@@ -51,7 +51,8 @@ DEPLOY = 1001
 class UpstartHost(Host):  # type: ignore[misc]  # inithost is not typed
     """A host that boots the stand-in. `jobs` are texts by file name below /etc/init.
 
-    A user `deploy` is there. Where there is a job `dbus` there is a system bus.
+    A user `deploy` is there. Where there is a job `dbus` there is a system bus. `sudo` unpacks
+    Debian's.
     """
 
     argv = ("/usr/bin/python3", "-IS", f"{LIBRARY}/init.py")
@@ -59,8 +60,11 @@ class UpstartHost(Host):  # type: ignore[misc]  # inithost is not typed
     hide = (*Host.hide, "/etc/init", "/etc/dbus-1/system.d", "/var/log/upstart", "/etc/sudoers.d")
     needs = ("/usr/bin/python3",)
 
-    def __init__(self, jobs: dict[str, str] | None = None, **options: Any) -> None:
+    def __init__(
+        self, jobs: dict[str, str] | None = None, *, sudo: bool = False, **options: Any
+    ) -> None:
         self._jobs = jobs or {}
+        self.packages = ("sudo",) if sudo else ()
         super().__init__(**options)
 
     def base_files(self) -> dict[str, Any]:
@@ -78,6 +82,7 @@ class UpstartHost(Host):  # type: ignore[misc]  # inithost is not typed
             "/etc/passwd": Path("/etc/passwd").read_text("utf-8")
             + f"deploy:x:{DEPLOY}:{DEPLOY}::/home/deploy:/bin/sh\n",
             "/etc/group": Path("/etc/group").read_text("utf-8") + f"deploy:x:{DEPLOY}:\n",
+            "/etc/shadow": ("root:*:19000::::::\ndeploy:*:19000::::::\n", 0o640),
             "/home/deploy/.keep": "",
         }
         for file in HERE.glob("*.py"):

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hosts.upstart.conf import read
+from tests.hosts.upstart.conf import read, stamp
 from tests.hosts.upstart.job import JOB, MANAGER, ROOT, Event, Instance, Job
 from tests.hosts.upstart.objects import Objects
 from tests.hosts.upstart.wire import CALL, SIGNAL, Message, dump, load
@@ -117,6 +117,12 @@ class Init:
         else:
             self._replace(name)
 
+    def _seen(self, file: Path) -> None:
+        """Take what inotify tells, but not twice: a new folder is read, and watched, at once."""
+        job = self.jobs.get(str(file.relative_to(FOLDER).with_suffix("")))
+        if job is None or job.conf.stamp != stamp(file):
+            self.file_changed(file)
+
     def _replace(self, name: str) -> None:
         if old := self.jobs.pop(name, None):
             self.signal(ROOT, MANAGER, "JobRemoved", "o", old.path)
@@ -153,11 +159,11 @@ class Init:
                 if mask & _DIR and mask & (_CREATE | _MOVED) and file.is_dir():
                     add(file)
                     for conf in sorted(file.rglob("*.conf")):
-                        self.file_changed(conf)
+                        self._seen(conf)
                 elif mask & _CREATE or name.startswith("."):
                     continue
                 elif file.suffix in (".conf", ".override"):
-                    self.file_changed(file.with_suffix(".conf"))
+                    self._seen(file.with_suffix(".conf"))
             self.poll()
 
         add(FOLDER)
