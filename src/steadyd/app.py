@@ -73,13 +73,14 @@ class App:
         self,
         settings: Settings,
         store: Store,
-        detect: Callable[[], Sequence[InitSystem]],
+        detect: Callable[[bool], Sequence[InitSystem]],
         sampler: Sampler,
         supervisor: Supervisor,
     ) -> None:
         """Bring everything back from the store. Raises SettingsError.
 
-        `detect` returns the init systems that run now; it is asked again while one is missed.
+        `detect` returns the init systems that run now (see `Watch`); it is asked again while one
+        is missed.
         """
         self.settings, self.store, self.hostname = settings, store, socket.gethostname()
         self.started_at, self.ready = time.time(), asyncio.Event()

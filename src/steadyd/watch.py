@@ -31,6 +31,7 @@ from steadyd.ports import (
 log = logging.getLogger(__name__)
 
 AT_ONCE = 16  # look-ups under way at the same time
+PROCESS = "process"  # the adapter of what no init system keeps
 DETECT_SECONDS = 30.0  # between two looks for init systems, while a service has no unit
 
 
@@ -44,14 +45,15 @@ class Finding(Struct, frozen=True):
 
 async def find_unit(inits: Sequence[InitSystem], name: str, params: CheckParams) -> Finding:
     """Ask `inits`, first the one that runs as PID 1, what a service's name stands for."""
-    asked = [init for init in inits if params.init in ("", init.name)]
+    only = PROCESS if params.process else params.init
+    asked = [i for i in inits if i.name == only or (not only and i.name != PROCESS)]
     if not asked:
-        which = f"init {params.init}" if params.init else "no init system that steadyd knows"
-        return Finding(None, f"{which} was{' not' if params.init else ''} found on this host")
+        which = f"init {only}" if only else "no init system that steadyd knows"
+        return Finding(None, f"{which} was{' not' if only else ''} found on this host")
     found, reasons, unreachable = [], [], set()
     for init in asked:
         try:
-            found.append(await init.find(params.unit or name))
+            found.append(await init.find(params.process or params.unit or name))
         except UnitNotFound as error:
             reasons.append(f"{init.name}: {error.why}")
         except InitError as error:
@@ -68,13 +70,16 @@ class Watch:
     """The init systems of this host, first the one that runs as PID 1."""
 
     def __init__(
-        self, detect: Callable[[], Sequence[InitSystem]], tell: Callable[[Fact], None]
+        self, detect: Callable[[bool], Sequence[InitSystem]], tell: Callable[[Fact], None]
     ) -> None:
-        """`tell` takes each fact as it arrives; `detect` returns the init systems that run now."""
+        """`tell` takes each fact as it arrives; `detect` returns the init systems that run now.
+
+        Its argument is whether some service is a mere process. Raises what `detect` does.
+        """
         self.inits: dict[str, InitSystem] = {}
         self._detect, self._tell = detect, tell
         self._views: dict[str, InitView] = {}
-        self._add(detect())
+        self._add(detect(False))
         self._detected_at = time.monotonic()
         self._lost: set[str] = set()
         self._services: dict[str, CheckParams] = {}
@@ -126,16 +131,18 @@ class Watch:
 
     def _detect_again(self, group: asyncio.TaskGroup) -> None:
         """Look for init systems that were started after us, if a service may be theirs."""
-        if not self.missing or time.monotonic() - self._detected_at < DETECT_SECONDS:
+        mere = any(params.process for params in self._services.values())
+        soon = time.monotonic() - self._detected_at < DETECT_SECONDS
+        if (not self.missing or soon) and (not mere or PROCESS in self.inits):
             return
         self._detected_at = time.monotonic()
         try:
-            found = self._detect()
+            found = self._detect(mere)
         except ValueError as error:  # the one that may be asked does not run now
             log.debug("%s", error)
             return
         for init in self._add(found):
-            log.info("%s runs now, too", init.name)
+            log.debug("%s is asked from now on", init.name)
             group.create_task(init.run(self._report), name=f"follow {init.name}")
 
     def _report(self, report: InitReport) -> None:

@@ -59,7 +59,9 @@ def look_up(checks: Iterable[Check], settings: Settings) -> list[Service]:
             params.setdefault(check.service, check.params)
             rules.setdefault(check.service, []).extend(check.rules)
     try:
-        inits = detect(settings.init, supervisord=settings.inits.supervisord.url)
+        mere = any(each.process for each in params.values())
+        url = settings.inits.supervisord.url
+        inits = detect(settings.init, supervisord=url, processes=mere)
     except ValueError as error:
         raise SettingsError(str(error)) from error
 

@@ -118,8 +118,9 @@ def _routes(texts: Sequence[str]) -> dict[str, list[str]]:
     return routes
 
 
-def _detecting(settings: Settings) -> Callable[[], Sequence[InitSystem]]:
-    return lambda: detect(settings.init, supervisord=settings.inits.supervisord.url)
+def _detecting(settings: Settings) -> Callable[[bool], Sequence[InitSystem]]:
+    url = settings.inits.supervisord.url
+    return lambda mere: detect(settings.init, supervisord=url, processes=mere)
 
 
 async def _main(args: argparse.Namespace, settings: Settings) -> int:

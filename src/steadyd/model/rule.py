@@ -175,8 +175,9 @@ class Budget(Struct, frozen=True):
 class CheckParams(Struct, frozen=True):
     """The meaning of `with …`. Durations are seconds; `verify` None: by the verb's own default.
 
-    `alert_only` is set where a value that decides about verbs could not be understood.
-    `given` holds all parameters as written, also those of other families.
+    `pidfile` and `match` find a service that no init system keeps. `alert_only` is set where a
+    value that decides about verbs could not be understood. `given` holds all parameters as
+    written, also those of other families.
     """
 
     owner: str = ""
@@ -190,9 +191,18 @@ class CheckParams(Struct, frozen=True):
     watch: bool = True
     init: str = ""
     unit: str = ""
+    pidfile: str = ""
+    match: str = ""
     reload_signal: str = ""
     alert_only: bool = False
     given: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def process(self) -> str:
+        """Return the unit of the mere process that the check is about, "" if it is about none."""
+        if self.pidfile:
+            return f"pidfile:{self.pidfile}"
+        return f"match:{self.match}" if self.match else ""
 
     def verify_seconds(self, verb: Verb) -> float:
         """Return how long after the verb the condition may stay true (restart 1m, reload 5m)."""

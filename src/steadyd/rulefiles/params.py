@@ -13,6 +13,7 @@ from steadyd.rulefiles.tree import Param
 
 INITS: Final = ("systemd", "upstart", "sysvinit", "openrc", "runit", "s6", "supervisord")
 _SIGNALS: Final = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH", "TTIN", "TTOU", "CONT")
+_LONGEST: Final = 1000  # characters of a path or of a text to match
 _BUDGET: Final = re.compile(r"([0-9]{1,6})/(.*)", re.DOTALL)
 
 
@@ -74,6 +75,18 @@ def _url(value: str) -> str:
     return value
 
 
+def _path(value: str) -> str:
+    if not value.startswith("/") or not value.isprintable() or len(value) > _LONGEST:
+        raise _BadValue("an absolute path such as /run/puma.pid")
+    return value
+
+
+def _part(value: str) -> str:
+    if not value.strip() or not value.isprintable() or len(value) > _LONGEST:
+        raise _BadValue("text that stands in the command line, such as bin/worker")
+    return value
+
+
 def _port(value: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", value) or int(value) > 65535:
         raise _BadValue("a number from 0 to 65535")
@@ -93,12 +106,12 @@ _OBEYED: Final[dict[str, Callable[[str], object]]] = {
     "watch": _yes,
     "init": _init,
     "unit": _text,
+    "pidfile": _path,
+    "match": _part,
     "reload_signal": _signal,
 }
 # Understood, and without effect in this version.
 _LATER: Final[dict[str, Callable[[str], object]]] = {
-    "pidfile": _text,
-    "match": _text,
     "depends": _text,
     "group": _text,
     "warmup": _duration,
@@ -112,7 +125,9 @@ _FAMILIES: Final[dict[str, Callable[[str], object]]] = dict.fromkeys(
 _KNOWN: Final = _OBEYED | _LATER | _FAMILIES
 
 # A bad value of these decides about verbs: the check may only alert.
-_DECISIVE: Final = frozenset(("dry_run", "init", "unit", "depends", "budget", "cooldown"))
+_DECISIVE: Final = frozenset(
+    ("dry_run", "init", "unit", "pidfile", "match", "depends", "budget", "cooldown")
+)
 
 
 def read(params: Sequence[Param], defaults: CheckParams, report: Report) -> CheckParams:
