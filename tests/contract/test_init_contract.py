@@ -19,6 +19,7 @@ from steadyd.ports import (
     UnitNotFound,
     VerbFailed,
 )
+from tests.contract.rig_upstart import UpstartRig, make_upstart_host
 from tests.contract.rigs import (
     SUPERVISORD,
     Follower,
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.host
 RIGS: dict[str, tuple[str, Callable[[Any], Rig]]] = {
     "systemd-bus": ("systemd_host", SystemdRig),
     "systemd-private": ("systemd_host", lambda host: SystemdRig(host, private=True)),
+    "upstart": ("upstart_host", UpstartRig),
     "supervisord": ("supervisord_host", SupervisordRig),
     "runit": ("runit_host", RunitRig),
     "s6": ("s6_host", S6Rig),
@@ -77,6 +79,11 @@ def runit_host() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def s6_host() -> Iterator[Any]:
     yield from hosted(S6Host)
+
+
+@pytest.fixture(scope="module")
+def upstart_host() -> Iterator[Any]:
+    yield from hosted(make_upstart_host)
 
 
 def hosted(make: Callable[[], Any]) -> Iterator[Any]:
