@@ -5,6 +5,8 @@ the service keeps (`pidfile`; `child_pid` and `start_count` where supervise-daem
 start-stop-daemon started is not supervised: OpenRC calls it started when it is long gone.
 """
 
+import asyncio
+import contextlib
 import os
 import re
 import stat
@@ -26,6 +28,8 @@ _SUPERVISOR = b"supervise-daemon"[:15] + b"\n"  # its comm, cut by the kernel
 _MOST = 262_144  # bytes of a script
 _MOST_VALUE = 4096
 _SUPERVISED = "supervised"
+_LOCKS = "exclusive"
+_AGAIN_SECONDS = 0.1
 _TRIES = 3  # a value is rewritten in place: between two writes it is empty
 _RELOAD = re.compile(
     r"^[ \t]*(?:extra_(?:started_)?commands|opts)\+?=[^\n]*(?<![\w-])reload(?![\w-])", re.MULTILINE
@@ -53,6 +57,7 @@ class Openrc(CommandInit):
         self._state = f"{self._root}/run/openrc"
         self._pid_file: dict[str, str] = {}  # unit -> the name of its pid file
         self._runs: dict[str, tuple[str, int]] = {}  # unit -> its last invocation, its respawns
+        self._locks: dict[str, str] = {}  # unit -> its lock as /proc/locks has it
 
     @classmethod
     def detect(cls, root: Path = Path("/")) -> Self | None:
@@ -78,7 +83,7 @@ class Openrc(CommandInit):
     def places(self, unit: str) -> Iterable[str]:
         """Return the folders of the script, of the states, of the values and of the pid file."""
         folders = {self._scripts, self._state, f"{self._state}/options"}
-        folders |= {f"{self._state}/{name}" for name in _STATES}
+        folders |= {f"{self._state}/{name}" for name in (*_STATES, _LOCKS)}
         try:
             folders.add(self._options(plain_name(NAME, unit)))
             path = self._value(unit, "pidfile")
@@ -104,6 +109,7 @@ class Openrc(CommandInit):
         return replace(status, can_reload=bool(_RELOAD.search(text)))
 
     def _status(self, unit: str) -> UnitStatus:
+        at_work = self._at_work(unit)
         for folder, (state, reason) in _STATES.items():
             try:
                 facts = os.lstat(f"{self._state}/{folder}/{unit}")
@@ -121,7 +127,33 @@ class Openrc(CommandInit):
                 by_design=state is ServiceState.INACTIVE,
                 since=facts.st_mtime,
             )
+        if at_work:  # a restart passes through here
+            why = "its script is at work"
+            return UnitStatus(NAME, unit, ServiceState.DEACTIVATING, why, acting=True)
         return UnitStatus(NAME, unit, ServiceState.INACTIVE, "stopped", stopped=True)
+
+    def _at_work(self, unit: str) -> bool:
+        """Tell whether openrc-run holds the lock of a service.
+
+        It removes the file in the middle of a restart and goes on holding the lock; nothing tells
+        when it lets go.
+        """
+        with contextlib.suppress(OSError):
+            facts = os.lstat(f"{self._state}/{_LOCKS}/{unit}")
+            major, minor = os.major(facts.st_dev), os.minor(facts.st_dev)
+            self._locks[unit] = f" {major:02x}:{minor:02x}:{facts.st_ino} "
+        try:
+            with open("/proc/locks", encoding="ascii") as file:  # proc(5)
+                held = self._locks.get(unit, "\n\n") in file.read(_MOST)
+        except OSError:
+            held = False
+        if held and unit in self._watched:
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._again, unit)
+        return held
+
+    def _again(self, unit: str) -> None:
+        self._dirty |= {unit} & self._watched
+        self._wake.set()
 
     def _started(self, unit: str, facts: os.stat_result) -> UnitStatus:
         """Return the state of what OpenRC calls started."""
