@@ -14,6 +14,7 @@ from dbus_fast import Message, MessageType
 
 from steadyd.inits.link import Address
 from steadyd.inits.upstart import Upstart
+from steadyd.inits.upstart_status import Course, Instance, status
 from steadyd.inits.upstart_sudo import refusal
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
@@ -151,6 +152,28 @@ async def test_each_respawn_counts_and_the_limit_is_a_failure(
         await follower.until(lambda r: isinstance(r, UnitStatus) and is_up(r), seen)
 
 
+async def test_the_first_crash_of_what_ran_before_us_counts_and_a_restart_does_not(
+    rig: UpstartRig,
+) -> None:
+    rig.job("older", "respawn\nexec sleep infinity\n")
+    rig.start("older")
+    async with rig.adapter() as init, following(init, "older") as follower:
+        await follower.until(respawned(0))
+        rig.kill("older", "KILL")
+        await follower.until(respawned(1))
+        before = await init.find("older")
+        rig.host.run(["restart", "older"])
+        after = await eventually(init, "older", another_than(before.main_pid))
+        assert after.respawns == 1
+        seen = len(follower.reports)
+        rig.lose()
+        await follower.until(lambda r: isinstance(r, InitReached), seen)
+        await follower.until(respawned(1), seen)
+        rig.kill("older", "KILL")
+        await follower.until(respawned(2))
+    rig.stop("older")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -166,8 +189,8 @@ async def test_why_a_start_failed_is_told(
     name = f"why{abs(hash(text)):x}"
     rig.job(name, text)
     rig.start(name)
-    status = await eventually(init, name, lambda s: s.state is ServiceState.FAILED)
-    assert reason in status.reason
+    told = await eventually(init, name, lambda s: s.state is ServiceState.FAILED)
+    assert reason in told.reason
 
 
 async def test_who_comes_later_cannot_know_why(rig: UpstartRig) -> None:
@@ -226,6 +249,20 @@ async def test_a_restart_past_a_pre_stop_stops_and_starts_with_what_it_was_start
     assert b"COLOUR=red" in rig.host.get(f"/proc/{after.main_pid}/environ", binary=True)
 
 
+async def test_what_a_late_restart_stopped_is_started_all_the_same(
+    rig: UpstartRig, init: InitSystem
+) -> None:
+    slow = "#!/bin/sh\ntrap 'exec sleep 1' TERM\nwhile :; do sleep 0.05; done\n"
+    rig.host.put("/srv/slow", slow, 0o755)
+    rig.job("late", "pre-stop exec true\nexec /srv/slow\n")
+    rig.start("late")
+    before = await init.find("late")
+    with pytest.raises(VerbFailed, match=r"0\.5 s"):
+        await init.perform(Verb.RESTART, "late", deadline=0.5)
+    after = await eventually(init, "late", lambda s: is_up(s) and s.main_pid != before.main_pid)
+    assert after.others == ()
+
+
 async def test_a_reload_that_ends_the_process_did_not_work(
     rig: UpstartRig, init: InitSystem
 ) -> None:
@@ -244,6 +281,24 @@ async def test_what_carries_us_is_never_touched(rig: UpstartRig, init: InitSyste
     assert (await init.find("dbus")).main_pid == before.main_pid
 
 
+@pytest.mark.parametrize("state", ["security-spawning", "pre-stopping", "whatever"])
+def test_states_of_a_later_upstart_are_under_way(state: str) -> None:
+    starts, stops = (
+        status("puma", [Instance("/x", "", goal, state, 7)], {}, {}) for goal in ("start", "stop")
+    )
+    assert (starts.state, stops.state) == (ServiceState.ACTIVATING, ServiceState.DEACTIVATING)
+    assert starts.acting
+    assert stops.acting
+
+
+def test_a_start_that_may_have_been_asked_for_unheard_is_no_respawn() -> None:
+    course = Course(asked=False, runs=1, unsure=True)
+    course.state("running")
+    assert course.respawns == 0
+    course.state("running")
+    assert course.respawns == 1
+
+
 # job files
 
 
@@ -260,6 +315,11 @@ async def test_the_end_of_a_changed_job_is_seen_without_InstanceRemoved(
         rig.start("edited")
         seen = len(follower.reports)
         rig.host.run("rm /etc/init/edited.conf; stop edited", check=False)
+        await follower.until(lambda r: isinstance(r, UnitGone), seen)
+        rig.job("edited", "exec sleep infinity\n")
+        await follower.until(lambda r: isinstance(r, UnitStatus) and r.stopped, seen)
+        seen = len(follower.reports)
+        rig.host.run("rm /etc/init/edited.conf")
         await follower.until(lambda r: isinstance(r, UnitGone), seen)
         with pytest.raises(UnitNotFound):
             await init.find("edited")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Self
 
 from dbus_fast import Message
-from msgspec.structs import replace
 
 from steadyd.inits.link import Address, Link, LinkLost, Refused
 from steadyd.inits.upstart_calls import (
@@ -56,9 +55,10 @@ from steadyd.ports import (
 
 RECONCILE_SECONDS = 60.0
 PING_SECONDS = 8.0  # with a call's 5 s: a hang is told within 13 s
+_OF_INSTANCE = ("GoalChanged", "StateChanged", "Failed")
 _BACKOFF = (0.02, 5.0)  # a re-exec takes 10 to 20 ms
 _READERS = 16
-_COURSES_MAX = 8192
+_JOBS_MAX, _INSTANCES_MAX = 4096, 1024  # of which a course is kept
 
 
 def default_addresses(root: Path = Path("/")) -> tuple[Address, ...]:
@@ -117,7 +117,7 @@ class Upstart:
         known = {unit for watched in self._watched.values() for unit in watched}
         self._watched = {}
         for unit in units:
-            self._watched.setdefault(job_path(split(unit)[0]), set()).add(unit)
+            self._watched.setdefault(_job_path(unit), set()).add(unit)
         self._dirty |= {*units} - known
         self._told = {unit: told for unit, told in self._told.items() if unit in {*units}}
         self._wake.set()
@@ -207,6 +207,8 @@ class Upstart:
 
     def _on_signal(self, message: Message) -> None:
         path, body = message.path or "", message.body
+        if message.member in _OF_INSTANCE and not job_of(path):
+            return
         match message.member, body:
             case "GoalChanged", [str(goal)]:
                 self._course(path).goal(goal)
@@ -234,17 +236,28 @@ class Upstart:
         return path
 
     def _course(self, path: str) -> Course:
+        """Return the course of an instance, which changes now."""
         job = job_of(path)
         courses = self._courses.pop(job, {})
         self._courses[job] = courses  # the latest last, so that the oldest can go
-        if len(self._courses) > _COURSES_MAX:
+        if len(self._courses) > _JOBS_MAX:
             oldest = next((key for key in self._courses if key not in self._watched), job)
             del self._courses[oldest]
-        if path not in courses and len(courses) >= _COURSES_MAX:
+        if path not in courses and len(courses) >= _INSTANCES_MAX:
             del courses[next(iter(courses))]
         course = courses.setdefault(path, Course())
         course.since = time.time()
         return course
+
+    def _found_running(self, instance: Instance) -> None:
+        """Make sure that its next crash is told from a start that somebody asked for."""
+        known = self._courses.get(job_of(instance.path), {}).get(instance.path)
+        if known is not None:
+            known.found_running()
+            return
+        course = self._course(instance.path)
+        course.asked, course.runs = False, 1
+        course.since = start_wall_clock(start_time(instance.main_pid))
 
     # following
 
@@ -261,6 +274,9 @@ class Upstart:
     async def _lose(self, report: Callable[[InitReport], None], reason: str) -> None:
         await self._drop()
         self._told.clear()  # after the gap everything is told anew
+        for courses in self._courses.values():
+            for course in courses.values():
+                course.unsure = True
         if self._up is not False and not self._closed:
             self._up = False
             report(InitLost(NAME, reason))
@@ -299,14 +315,17 @@ class Upstart:
         news = await asyncio.gather(*(self._read(link, unit) for unit in batch))
         for unit, found in zip(batch, news, strict=True):
             told = found if isinstance(found, UnitGone) else found[0]
-            watched = unit in self._watched.get(job_path(split(unit)[0]), ())
+            watched = unit in self._watched.get(_job_path(unit), ())
             if watched and self._told.get(unit) != told:
                 self._told[unit] = told
                 report(told)
 
     async def _read(self, link: Link, unit: str) -> tuple[UnitStatus, list[Instance]] | UnitGone:
         """Return a unit's status and its instances. Raises Refused, LinkLost."""
-        job, named = split(unit)
+        try:
+            job, named = split(unit)
+        except ValueError as error:
+            return UnitGone(NAME, unit, str(error))
         path = job_path(job)
         try:
             paths = await instances_of(link, path)
@@ -315,18 +334,24 @@ class Upstart:
                 raise
             self._courses.pop(path, None)
             return UnitGone(NAME, unit, f"Unknown job: {job}")
-        courses = self._courses.get(path, {})
         if named is not None:
-            only = instance_path(job, named)
-            paths = [only] if only in paths else []
-            courses = {only: courses[only]} if only in courses else {}
+            paths = [each for each in paths if each == instance_path(job, named)]
         read = await asyncio.gather(*(read_instance(link, each) for each in paths))
         found = ordered(instance for instance in read if instance is not None)
         for instance in found:
-            if instance.goal == "start" and instance.state == "running":
-                courses.get(instance.path, Course()).failed = ""
+            if (instance.goal, instance.state) == ("start", "running"):
+                self._found_running(instance)
+        courses = self._courses.get(path, {})
+        if named is not None:
+            only = instance_path(job, named)
+            courses = {only: courses[only]} if only in courses else {}
         started = {each.main_pid: start_time(each.main_pid) for each in found if each.main_pid}
-        told = status(unit, found, courses, started)
-        if not told.since and told.main_pid:
-            told = replace(told, since=start_wall_clock(started[told.main_pid]))
-        return told, found
+        return status(unit, found, courses, started), found
+
+
+def _job_path(unit: str) -> str:
+    """Return the path of a unit's job, "" for what cannot be a unit."""
+    try:
+        return job_path(split(unit)[0])
+    except ValueError:
+        return ""

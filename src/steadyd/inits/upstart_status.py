@@ -52,6 +52,7 @@ class Course(Struct):
     asked     its goal is to stop, or to start again, since somebody asked
     respawns  how often Upstart started it again by itself
     runs      how often it was seen to come up
+    unsure    signals may be missing: a read that finds it running settles `asked`
     since     wall-clock seconds of the last signal
     """
 
@@ -60,23 +61,34 @@ class Course(Struct):
     asked: bool = True
     respawns: int = 0
     runs: int = 0
+    unsure: bool = False
     since: float = 0.0
 
     def goal(self, goal: str) -> None:
         """Take note of GoalChanged."""
-        self.asked = True
+        self.asked, self.unsure = True, False
         if goal == "start":
             self.failed, self.result = "", "success"
 
     def state(self, state: str) -> None:
         """Take note of StateChanged."""
         if state == "running":
-            self.respawns += not self.asked
+            self.respawns += not (self.asked or self.unsure)
             self.runs += 1
-            self.asked = False
+            self.asked = self.unsure = False
+
+    def found_running(self) -> None:
+        """Take note that a read found it up, with the goal to stay so.
+
+        Where all signals came they know better: a later one may have been taken already.
+        """
+        if self.unsure:
+            self.failed, self.result = "", "success"
+            self.asked = self.unsure = False
 
     def fail(self, status: int) -> None:
         """Take note of Failed: 0 the respawn limit, -1 no process, else as waitpid(2) has it."""
+        self.unsure = False
         if status == 0:
             self.failed, self.result = _TOO_FAST, "respawn-limit"
         elif status < 0:

@@ -16,7 +16,12 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}  # no UP
 _TEXT_MAX = 4096
 
 
-async def run(command: str, job: str) -> None:
+async def check(command: str, job: str) -> None:
+    """Have sudo say that it would run `/sbin/COMMAND JOB`. Raises InitError."""
+    await run(command, job, "-l")
+
+
+async def run(command: str, job: str, *options: str) -> None:
     """Run `/sbin/COMMAND JOB` as root; the caller sets the deadline.
 
     A command that is late is left to Upstart: it belongs to root and cannot be ended from here.
@@ -25,7 +30,7 @@ async def run(command: str, job: str) -> None:
     if job.startswith("-") or "=" in job:
         why = "its name reads as an option of the command"
         raise NotSupported(NAME, job, command, why, "run steadyd as root")
-    argv = (SUDO, "-n", f"/sbin/{command}", job)
+    argv = (SUDO, "-n", *options, f"/sbin/{command}", job)
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -47,7 +52,8 @@ async def run(command: str, job: str) -> None:
         process._transport.close()  # type: ignore[attr-defined]  # else it warns at the loop's end
         raise
     if code:
-        raise refusal(command, job, text or f"exit code {code}")
+        silent = "sudo: not allowed" if options else f"exit code {code}"
+        raise refusal(command, job, text or silent)
 
 
 def refusal(command: str, job: str, text: str) -> InitError:

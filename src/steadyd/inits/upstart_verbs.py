@@ -29,6 +29,7 @@ class Verbs:
 
     def __init__(self, read: Read, own: str) -> None:
         self._read, self._own = read, own
+        self._going: set[asyncio.Task[None]] = set()
 
     async def reload(self, link: Link, unit: str, signal: str) -> None:
         """Reload all instances of a unit, by `signal` if it is given. Raises InitError, …"""
@@ -71,8 +72,8 @@ class Verbs:
     async def _subject(
         self, link: Link, verb: Verb, unit: str
     ) -> tuple[UnitStatus, list[Instance]]:
-        job = split(unit)[0]
         found = await self._now(link, verb, unit)
+        job = split(unit)[0]
         if job in _NEVER or job == self._own:
             why = "steadyd never acts on itself, the init or the bus"
             raise NotSupported(NAME, unit, verb, why)
@@ -101,8 +102,24 @@ class Verbs:
         if instance.name and environ is None:
             why = "its pre-stop keeps the process, and how to start the instance is not known"
             raise VerbFailed(NAME, unit, Verb.RESTART, why, f"stop and start {unit} by hand")
+        if os.geteuid():
+            await upstart_sudo.check("start", split(unit)[0])
+        # what was stopped is started, also when the stop is later than the deadline
+        going = asyncio.create_task(self._stop_and_start(link, unit, instance, environ or []))
+        self._going.add(going)
+        going.add_done_callback(self._gone)
+        await asyncio.shield(going)
+
+    async def _stop_and_start(
+        self, link: Link, unit: str, instance: Instance, environ: list[str]
+    ) -> None:
         await self._ask(link, unit, instance, "Stop", "b", True)
-        await self._start(link, unit, environ or [])
+        await self._start(link, unit, environ)
+
+    def _gone(self, going: asyncio.Task[None]) -> None:
+        self._going.discard(going)
+        if not going.cancelled():
+            going.exception()  # whoever still waits has it too
 
     async def _start(self, link: Link, unit: str, environ: list[str] | None = None) -> None:
         job, named = split(unit)
