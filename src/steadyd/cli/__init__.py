@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "why": "every decision about a service",
     "reload": "read the rule files again",
     "test-alert": "send a test message through a route",
+    "doctor": "what is dark, and the line that lights it",
     "grants": "the rights that the loaded rules need",
 }
 

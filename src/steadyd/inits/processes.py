@@ -21,6 +21,17 @@ def arguments(pid: int) -> list[str]:
     return [os.fsdecode(word) for word in words[:-1]]
 
 
+def started(pid: int) -> int:
+    """Return when a process was started, in clock ticks after boot (proc(5)); 0: it is gone."""
+    words = _text(pid, "stat").rpartition(b")")[2].split()
+    return int(words[19]) if len(words) > 19 else 0
+
+
+def name(pid: int) -> str:
+    """Return the name of a process (comm), "" if it is gone."""
+    return _text(pid, "comm").decode("utf-8", "replace").strip()
+
+
 def _text(pid: int, name: str) -> bytes:
     try:
         with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:

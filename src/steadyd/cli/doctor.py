@@ -1,0 +1,286 @@
+"""steadyd doctor: what is dark, and the line that lights it.
+
+Looks as the user that the daemon runs as: root may look as anybody (`--user`), others as
+themselves. Nothing is acted upon: polkit and sudo are asked for their verdict only.
+"""
+
+import argparse
+import asyncio
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from steadyd.cli import fail
+from steadyd.cli.client import print_json
+from steadyd.cli.grants import SUDO_COMMANDS, service_verbs
+from steadyd.cli.offline import NoAnswer, Service, resolve
+from steadyd.cli.terminal import clean, plain
+from steadyd.inits import processes
+from steadyd.model.metric import Subject
+from steadyd.model.notification import DEFAULT_ROUTE
+from steadyd.model.rule import Verb, metric_of
+from steadyd.ports import SampleTarget
+from steadyd.probes.catalogue import CATALOGUE
+from steadyd.probes.procfs import ProcSampler
+from steadyd.probes.rates import service_readings
+from steadyd.settings import Settings, SettingsError, load
+
+T = TypeVar("T")
+
+BETWEEN = 0.05  # seconds between two samples: rates need both
+VERDICT_SECONDS = 10.0
+# a main process of this name is not the service: signals and measures meet the wrong one
+WRAPPERS = frozenset(("sh", "bash", "dash", "ash", "zsh", "logger", "tee", "su", "sudo"))
+POLKIT_FILE = "/etc/polkit-1/rules.d/50-steadyd.rules"
+SUDOERS_FILE = "/etc/sudoers.d/steadyd"
+ROOT_ONLY = frozenset(("sysvinit", "openrc", "runit", "s6"))
+
+
+class Dark(Struct, frozen=True):
+    """Something that does not work: of which service ("" for the host), why, and the mend."""
+
+    service: str
+    what: str
+    why: str
+    mend: str
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `doctor`."""
+    parser.add_argument("--config", metavar="FILE")
+    parser.add_argument("--rules", metavar="DIR", action="append")
+    parser.add_argument("--user", metavar="NAME", help="the user that steadyd runs as")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is dark; 1 if anything is."""
+    try:
+        user = _user(args.user)
+        settings = load(args.config)
+        services = resolve(args)
+    except SettingsError as error:
+        return fail(str(error), 2)
+    except NoAnswer as error:
+        return fail(str(error), 1)
+    found = list(_all(services, settings, user))
+    if args.json:
+        print_json({"user": user.pw_name, "dark": msgspec.to_builtins(found)})
+    else:
+        print("\n".join(_lines(found, services, user.pw_name)))
+    return 1 if found else 0
+
+
+def _all(services: list[Service], settings: Settings, user: pwd.struct_passwd) -> Iterator[Dark]:
+    yield from _routes(settings)
+    if not services:
+        mend = f"write a rule file in {', '.join(map(str, settings.rules))}"
+        yield Dark("", "services", "no rule file names a service", mend)
+    for service in services:
+        yield from _binding(service)
+        yield from _verbs(service, user)
+    yield from _metrics(services, user)
+
+
+def _routes(settings: Settings) -> Iterator[Dark]:
+    if not settings.routes.get(DEFAULT_ROUTE):
+        mend = 'in steadyd.toml: [routes] default = ["file:slack"]'
+        yield Dark("", "alerts", "there is no default route: they go to the log only", mend)
+
+
+def _binding(service: Service) -> Iterator[Dark]:
+    if service.status is None:
+        mend = "correct the name, or say which: with unit NAME, with init NAME"
+        yield Dark(service.name, "everything", service.finding.reason, mend)
+        return
+    program = processes.name(service.status.main_pid)
+    if program in WRAPPERS:
+        why = f"its main process {service.status.main_pid} is `{program}`, not the program itself"
+        yield Dark(service.name, "signals", why, "start the program by `exec`")
+    for rule in service.rules:
+        metric = metric_of(rule.condition)
+        entry = CATALOGUE.lookup(Subject.SERVICE, metric)
+        if entry is not None and not entry.probed:
+            why = f"{rule.source}: it is not measured in this version"
+            yield Dark(service.name, str(metric), why, "")
+
+
+# verbs
+
+
+def _verbs(service: Service, user: pwd.struct_passwd) -> Iterator[Dark]:
+    status = service.status
+    if status is None:
+        return
+    wanted = dict.fromkeys(verb for rule in service.rules for verb in rule.verbs)
+    by_signal = any(rule.params.reload_signal for rule in service.rules)
+    for verb in wanted:
+        if verb is Verb.RELOAD and not status.can_reload and not by_signal:
+            mend = "give the unit an ExecReload=, or the check `with reload_signal HUP`"
+            yield Dark(service.name, verb, f"{status.unit} has no reload", mend)
+        elif verb is Verb.RESTART and status.init == "process":
+            yield Dark(service.name, verb, "no init system starts it", "let one keep it")
+        elif refusal := _refusal(service, verb, user):
+            yield Dark(service.name, verb, *refusal)
+
+
+def _refusal(service: Service, verb: Verb, user: pwd.struct_passwd) -> tuple[str, str] | None:
+    """Return why a verb is not allowed to a user, and the mend; None if it is."""
+    status = service.status
+    if status is None or user.pw_uid == 0:
+        return None
+    if status.init == "systemd":
+        return _polkit(service, user)
+    if status.init in SUDO_COMMANDS:
+        return _sudo(SUDO_COMMANDS[status.init].format(verb=verb, unit=status.unit), user)
+    if status.init in ROOT_ONLY:
+        return f"only root may command {status.init}", "run steadyd as root there"
+    return None
+
+
+def _sudo(command: str, user: pwd.struct_passwd) -> tuple[str, str] | None:
+    other = ("-U", user.pw_name) if os.geteuid() == 0 else ()
+    sudo, mend = shutil.which("sudo"), f"steadyd grants sudoers > {SUDOERS_FILE}"
+    if sudo is None:
+        return "sudo is not installed", "install sudo, or run steadyd as root"
+    argv = [sudo, "-n", "-l", *other, *command.split()]
+    try:
+        done = subprocess.run(  # noqa: S603  whole words, no shell
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+            timeout=VERDICT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return clean(error), mend
+    return None if done.returncode == 0 else (f"sudo refuses `{command}`", mend)
+
+
+def _polkit(service: Service, user: pwd.struct_passwd) -> tuple[str, str] | None:
+    mend = f"steadyd grants polkit > {POLKIT_FILE}"
+    if os.geteuid() != 0:
+        return "only root may ask polkit for its verdict", "sudo steadyd doctor"
+    from steadyd.inits.systemd_polkit import NoVerdict
+
+    try:
+        refused = _refused(service, user)
+    except (OSError, NoVerdict) as error:
+        return f"polkit gives no verdict: {clean(error)}", mend
+    return (f"polkit refuses {', '.join(refused)}", mend) if refused else None
+
+
+def _refused(service: Service, user: pwd.struct_passwd) -> list[str]:
+    """Return the words that polkit refuses this user for the unit of a service."""
+    from steadyd.inits.systemd import default_addresses
+    from steadyd.inits.systemd_polkit import refused
+
+    unit = service.status.unit if service.status else ""
+    # polkit judges a process: one of this user's that lives while it is asked
+    with subprocess.Popen(
+        ["/bin/cat"], stdin=subprocess.PIPE, user=user.pw_uid, group=user.pw_gid, extra_groups=[]
+    ) as child:
+        words = sorted(service_verbs(service))
+        return asyncio.run(refused(default_addresses()[0], unit, words, child.pid, user.pw_uid))
+
+
+# metrics
+
+
+def _metrics(services: Iterable[Service], user: pwd.struct_passwd) -> Iterator[Dark]:
+    """Yield each metric that cannot be read of a service that runs."""
+    targets = [
+        SampleTarget(s.name, s.status.cgroup, s.status.main_pid, others=s.status.others)
+        for s in services
+        if s.status is not None and (s.status.cgroup or s.status.main_pid)
+    ]
+    if not targets:
+        return
+    for name, reasons in _as(user, lambda: _readings(targets)).items():
+        by_reason: dict[str, list[str]] = {}
+        for metric, why in reasons.items():
+            by_reason.setdefault(why, []).append(metric)
+        for why, metrics in by_reason.items():
+            yield Dark(name, " ".join(metrics), why, _light(why))
+
+
+def _readings(targets: list[SampleTarget]) -> dict[str, dict[str, str]]:
+    wanted = [
+        metric.id
+        for metric in CATALOGUE.metrics
+        if metric.probed and metric.per_process and metric.id.family != "init"
+    ]
+    sampler = ProcSampler()
+    before = sampler.sample(targets)
+    time.sleep(BETWEEN)
+    after = sampler.sample(targets)
+    found: dict[str, dict[str, str]] = {}
+    for target in targets:
+        readings = service_readings(wanted, before.get(target.unit), after.get(target.unit))
+        dark = {str(m): r.why_missing for m, r in readings.items() if r.value is None}
+        if dark:
+            found[target.unit] = dark
+    return found
+
+
+def _light(why: str) -> str:
+    if why.startswith("no right"):
+        return "in a drop-in of steadyd.service: AmbientCapabilities=CAP_SYS_PTRACE"
+    return ""
+
+
+def _as(user: pwd.struct_passwd, work: Callable[[], T]) -> T:
+    """Do some work as a user, in a process of its own if that is another one."""
+    if os.geteuid() == user.pw_uid:
+        return work()
+    back, to = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(back)
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+            with os.fdopen(to, "wb") as pipe:
+                pipe.write(msgspec.json.encode(work()))
+        finally:
+            os._exit(0)
+    os.close(to)
+    with os.fdopen(back, "rb") as pipe:
+        text = pipe.read()
+    os.waitpid(pid, 0)
+    result: Any = msgspec.json.decode(text) if text else {}
+    return result  # type: ignore[no-any-return]
+
+
+def _user(name: str | None) -> pwd.struct_passwd:
+    """Return the user to look as. Raises SettingsError."""
+    try:
+        if name is None:
+            return pwd.getpwnam("steadyd") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        user = pwd.getpwnam(name)
+    except KeyError:
+        if name is None:
+            return pwd.getpwuid(os.geteuid())
+        raise SettingsError(f"there is no user {plain(name)}") from None
+    if user.pw_uid != os.geteuid() != 0:
+        raise SettingsError(f"only root may look as {user.pw_name}")
+    return user
+
+
+def _lines(found: list[Dark], services: list[Service], user: str) -> Iterator[str]:
+    for dark in found:
+        yield f"{clean(dark.service or 'steadyd')}: {clean(dark.what)}: {clean(dark.why)}"
+        if dark.mend:
+            yield f"    mend: {clean(dark.mend)}"
+    count = len(services)
+    said = f"{len(found)} dark" if found else "nothing is dark"
+    yield f"{count} service{'' if count == 1 else 's'} looked at as {user}: {said}"
