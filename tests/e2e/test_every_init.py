@@ -6,11 +6,13 @@ then the app is killed, and the respawn is counted as the init's.
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.kit import ROOT, STUB, WEB, installed, until
+from tests.e2e.test_story import CONFIG_RU, PUMA_RB
 from tests.hosts.inithost import Host, HostError, RunitHost, S6Host, SupervisordHost
 
 pytestmark = pytest.mark.host
@@ -129,10 +131,10 @@ def status(host: Any) -> dict[str, Any]:
     return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
 
 
-def main_pid(host: Any) -> int:
+def main_pid(host: Any, name: str = "leaky") -> int:
     done = host.run(["steadyd", "services", "--json"], check=False)
     found = json.loads(done.stdout)["services"] if done.returncode == 0 else []
-    return next((s["main_pid"] or 0 for s in found if s["name"] == "leaky"), 0)
+    return next((s["main_pid"] or 0 for s in found if s["name"] == name), 0)
 
 
 def test_the_main_job(host: Any, request: pytest.FixtureRequest) -> None:
@@ -167,3 +169,89 @@ def test_the_main_job(host: Any, request: pytest.FixtureRequest) -> None:
     why = host.run(["steadyd", "why", "leaky"]).stdout
     assert "reload" in why
     assert "healed" in why
+
+
+# -- Upstart: the shipped jobs, puma itself, steadyd as a user of its own with the printed sudoers
+
+PUMA_RULES = """check service puma with cooldown 1s
+  if memory:total_rss > 250m for 2 cycles then alert, reload
+  if down for 10s then alert
+"""
+PUMA_PORT = 9292
+
+
+@pytest.fixture
+def upstart() -> Iterator[Any]:
+    from tests.hosts.upstart.host import UpstartHost
+
+    recorded = ROOT / "tests/hosts/upstart/recorded/jobs"
+    users, groups, shadow = (
+        Path(f"/etc/{name}").read_text() for name in ("passwd", "group", "shadow")
+    )
+    for number, name in ((1001, "deploy"), (1002, "steadyd")):
+        users += f"{name}:x:{number}:{number}::/home/{name}:/bin/sh\n"
+        groups += f"{name}:x:{number}:\n"
+        shadow += f"{name}:!:20000:0:99999:7:::\n"
+    more = {
+        "/etc/passwd": users,
+        "/etc/group": groups,
+        "/etc/shadow": (shadow, 0o640),
+        "/home/steadyd/.keep": "",
+        "/etc/steadyd/rules.d/leaky.inq": PUMA_RULES,
+        "/srv/app/config.ru": CONFIG_RU,
+        "/srv/app/config/puma.rb": PUMA_RB,
+    }
+    jobs = {
+        "dbus.conf": (recorded / "dbus.conf").read_text(),
+        "puma.conf": (ROOT / "upstart/examples/puma.conf").read_text(),
+        "steadyd.conf": (ROOT / "upstart/steadyd.conf").read_text(),
+    }
+    try:
+        host = UpstartHost(jobs, sudo=True, files=files(**more), binds=binds())
+    except (HostError, OSError) as error:
+        pytest.skip(str(error))
+    with host:
+        host.run("setsid /srv/sink < /dev/null > /dev/null 2>&1 &")
+        host.run(["start", "puma"])
+        granted = host.run(["steadyd", "grants", "sudoers"]).stdout
+        host.put("/etc/sudoers.d/steadyd", granted, 0o440)
+        host.run(["visudo", "-c", "-f", "/etc/sudoers.d/steadyd"])
+        started = host.run(["start", "steadyd"], check=False)
+        yield host
+        print(started.stdout, started.stderr)
+        print(host.run("tail -n 60 /var/log/upstart/*.log", check=False).stdout)
+        print(host.console())
+
+
+def test_the_main_job_on_upstart(upstart: Any) -> None:
+    host = upstart
+    until(lambda: 'steadyd_init_up{init="upstart"} 1.0' in metrics(host), 30, "steadyd is up")
+    until(lambda: main_pid(host, "puma") > 0, 30, "puma is found")
+    before = main_pid(host, "puma")
+    assert host.run(["ps", "-o", "user=", "-C", "steadyd"], check=False).stdout.strip() != "root"
+
+    until(lambda: len(workers(host, before)) == 2, 30, "puma's workers")
+    old = workers(host, before)
+    code = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PUMA_PORT}/leak').read()"
+    host.run(["python3", "-c", f"for _ in range(40):\n  {code}"])
+    until(lambda: any("memory:total_rss" in p["title"] for p in posts(host)), 30, "the alert")
+    healed = 'steadyd_action_outcomes_total{action="reload",name="puma",outcome="healed"} 1.0'
+    until(lambda: healed in metrics(host), 60, "healed")
+    until(
+        lambda: any("recovered" in json.dumps(p) for p in posts(host)), 40, "the recovery is told"
+    )
+    assert main_pid(host, "puma") == before
+    until(
+        lambda: len(workers(host, before)) == 2 and not workers(host, before) & old,
+        30,
+        "new workers",
+    )
+
+    host.run(["kill", "-KILL", str(before)])
+    respawned = 'steadyd_service_restarts_total{cause="init",name="puma"} 1.0'
+    until(lambda: respawned in metrics(host), 30, "the respawn is counted")
+    until(lambda: main_pid(host, "puma") not in (0, before), 10, "the new master")
+
+
+def workers(host: Any, master: int) -> set[str]:
+    return set(host.run(["pgrep", "-P", str(master)], check=False).stdout.split())
