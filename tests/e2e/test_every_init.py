@@ -13,7 +13,15 @@ import pytest
 
 from tests.e2e.kit import ROOT, STUB, WEB, installed, until
 from tests.e2e.test_story import CONFIG_RU, PUMA_RB
-from tests.hosts.inithost import Host, HostError, RunitHost, S6Host, SupervisordHost
+from tests.hosts.inithost import (
+    Host,
+    HostError,
+    OpenrcHost,
+    RunitHost,
+    S6Host,
+    SupervisordHost,
+    SysvHost,
+)
 
 pytestmark = pytest.mark.host
 
@@ -93,7 +101,62 @@ def supervisord() -> Host:
     return SupervisordHost(**arguments, files=files(), binds=binds())
 
 
-HOSTS: dict[str, Callable[[], Host]] = {"runit": runit, "s6": s6, "supervisord": supervisord}
+SYSVINIT_LEAKY = """#!/bin/sh
+# pidfile: /run/leaky.pid
+### BEGIN INIT INFO
+# Provides: leaky
+# Default-Start: 2 3 4 5
+# Default-Stop: 0 1 6
+### END INIT INFO
+daemon() {
+	start-stop-daemon "$@" --pidfile /run/leaky.pid
+}
+case "$1" in
+start) daemon --start --oknodo --background --make-pidfile --startas /srv/leaky ;;
+stop) daemon --stop --oknodo --retry 5 --remove-pidfile ;;
+restart) $0 stop && $0 start ;;
+reload) daemon --stop --signal HUP ;;
+status) daemon --status ;;
+esac
+"""
+OPENRC_LEAKY = """#!/sbin/openrc-run
+supervisor=supervise-daemon
+command=/srv/leaky
+pidfile=/run/leaky.pid
+respawn_delay=1
+extra_started_commands="reload"
+reload() {
+	start-stop-daemon --stop --signal HUP --pid "$(cat /run/openrc/options/leaky/child_pid)"
+}
+"""
+
+
+def sysvinit() -> Host:
+    steadyd = (CONTRIB / "sysvinit/steadyd").read_text()
+    rules = RULES.replace("for 10s then alert", "then alert, restart")
+    return SysvHost(
+        services={"leaky": SYSVINIT_LEAKY, "steadyd": steadyd},
+        files=files(**{"/etc/steadyd/rules.d/leaky.inq": rules}),
+        binds=binds(),
+    )
+
+
+def openrc() -> Host:
+    steadyd = (CONTRIB / "openrc/steadyd").read_text()
+    return OpenrcHost(
+        services={"leaky": OPENRC_LEAKY, "steadyd": steadyd}, files=files(), binds=binds()
+    )
+
+
+HOSTS: dict[str, Callable[[], Host]] = {
+    "runit": runit,
+    "s6": s6,
+    "supervisord": supervisord,
+    "openrc": openrc,
+    "sysvinit": sysvinit,
+}
+# who starts it again after a crash: sysvinit does not, so a rule has to
+CAUSES = {"sysvinit": "rule"}
 
 
 @pytest.fixture(params=HOSTS)
@@ -160,11 +223,9 @@ def test_the_main_job(host: Any, request: pytest.FixtureRequest) -> None:
     assert 'steadyd_actions_total{action="reload",name="leaky"} 1.0' in metrics(host)
 
     host.run(["kill", "-KILL", str(before)])
-    until(
-        lambda: 'steadyd_service_restarts_total{cause="init",name="leaky"} 1.0' in metrics(host),
-        30,
-        "the respawn is counted",
-    )
+    cause = CAUSES.get(name, "init")
+    again = f'steadyd_service_restarts_total{{cause="{cause}",name="leaky"}} 1.0'
+    until(lambda: again in metrics(host), 30, "the new start is counted")
     until(lambda: main_pid(host) not in (0, before), 10, "the new process")
     why = host.run(["steadyd", "why", "leaky"]).stdout
     assert "reload" in why
