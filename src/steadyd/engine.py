@@ -91,7 +91,7 @@ class Engine:
         self._open = {i.rule_key: i.id for i in self.incidents.values()}
         self._held: set[str] = set()
         self._second: dict[str, float] = {}
-        self._now, self._out = now, Step()
+        self._now, self._out, self._rebooted = now, Step(), not memory.same_boot
         self.evaluations = self.unknowns = 0
         self.revision = 0  # of what is watched where; not of what is read
 
@@ -230,7 +230,7 @@ class Engine:
         key = (status.init, status.unit)
         before, memory = self._statuses.get(key), self.units.get(key, UnitMemory())
         ours = self.ladder.running(key) is Verb.RESTART
-        told = remember(memory, before, status, ours)
+        told = remember(memory, before, status, ours, self._rebooted)
         if told != memory:
             self.units[key] = self._out.units[" ".join(key)] = told
         self._statuses[key] = status

@@ -59,7 +59,12 @@ def test_exactly_the_verbs_of_the_rules_are_granted(tmp_path: Path) -> None:
         service("N=1", [Verb.RESTART]),
     ]
     lines = commands(services)
-    assert lines == ["/sbin/reload puma", "/sbin/restart app/web", "/sbin/restart puma"]
+    assert lines == [
+        "/sbin/reload puma",
+        *("/sbin/restart app/web", "/sbin/restart puma"),
+        *("/sbin/start app/web", "/sbin/start puma"),
+        *("/sbin/stop app/web", "/sbin/stop puma"),
+    ]
     text = sudoers(lines, "steadyd")
     assert "steadyd ALL = (root) NOPASSWD:" in text
     assert checked(tmp_path, text) == ""
@@ -78,8 +83,8 @@ def test_without_a_verb_nothing_is_granted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a,ALL", "a:b", "x%wheel", "a@b", "a+b~c", "app/web", "a-b.c"])
 def test_an_odd_name_is_a_name(tmp_path: Path, name: str) -> None:
-    (line,) = commands([service(name, [Verb.RESTART])])
-    assert line.replace("\\", "") == f"/sbin/restart {name}"
+    (line,) = commands([service(name, [Verb.RELOAD])])
+    assert line.replace("\\", "") == f"/sbin/reload {name}"
     assert checked(tmp_path, sudoers([line], "steadyd")) == ""
 
 

@@ -139,18 +139,19 @@ def _refusal(service: Service, verb: Verb, user: pwd.struct_passwd) -> tuple[str
     if status.init == "systemd":
         return _polkit(service, user)
     if status.init in SUDO_COMMANDS:
-        return _sudo(SUDO_COMMANDS[status.init].format(verb=verb, unit=status.unit), user)
+        commands = ([each, status.unit] for each in SUDO_COMMANDS[status.init][verb])
+        return next((no for command in commands if (no := _sudo(command, user))), None)
     if status.init in ROOT_ONLY:
         return f"only root may command {status.init}", "run steadyd as root there"
     return None
 
 
-def _sudo(command: str, user: pwd.struct_passwd) -> tuple[str, str] | None:
+def _sudo(command: list[str], user: pwd.struct_passwd) -> tuple[str, str] | None:
     other = ("-U", user.pw_name) if os.geteuid() == 0 else ()
     sudo, mend = shutil.which("sudo"), f"steadyd grants sudoers > {SUDOERS_FILE}"
     if sudo is None:
         return "sudo is not installed", "install sudo, or run steadyd as root"
-    argv = [sudo, "-n", "-l", *other, *command.split()]
+    argv = [sudo, "-n", "-l", *other, *command]
     try:
         done = subprocess.run(  # noqa: S603  whole words, no shell
             argv,
@@ -162,7 +163,7 @@ def _sudo(command: str, user: pwd.struct_passwd) -> tuple[str, str] | None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return clean(error), mend
-    return None if done.returncode == 0 else (f"sudo refuses `{command}`", mend)
+    return None if done.returncode == 0 else (f"sudo refuses `{' '.join(command)}`", mend)
 
 
 def _polkit(service: Service, user: pwd.struct_passwd) -> tuple[str, str] | None:

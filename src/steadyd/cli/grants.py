@@ -20,7 +20,13 @@ POLKIT_VERBS = {
 }
 SIGNAL = ("kill",)
 # What the adapters run through sudo, whole command lines with absolute paths (sudoers(5)).
-SUDO_COMMANDS = {"upstart": "/sbin/{verb} {unit}"}
+# Upstart's restart does not start a job that failed, nor end one with a pre-stop stanza.
+SUDO_COMMANDS: dict[str, dict[Verb, tuple[str, ...]]] = {
+    "upstart": {
+        Verb.RELOAD: ("/sbin/reload",),
+        Verb.RESTART: ("/sbin/restart", "/sbin/start", "/sbin/stop"),
+    }
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -113,13 +119,14 @@ def commands(services: Iterable[Service]) -> list[str]:
     """Return the command lines that the rules may need root for, escaped for sudoers."""
     return sorted(
         {
-            SUDO_COMMANDS[service.status.init].format(verb=verb, unit=escaped(service.status.unit))
+            f"{command} {escaped(service.status.unit)}"
             for service in services
             if service.status is not None
             and service.status.init in SUDO_COMMANDS
             and _can_be_an_argument(service.status.unit)
             for rule in service.rules
             for verb in rule.verbs
+            for command in SUDO_COMMANDS[service.status.init][verb]
         }
     )
 

@@ -109,16 +109,16 @@ class Subject(Struct):
         return Reading(None, "not measured in this version")
 
 
-def restart_cause(before: UnitStatus | None, now: UnitStatus, ours: bool) -> str:
+def restart_cause(before: UnitStatus | None, now: UnitStatus, ours: bool, rebooted: bool) -> str:
     """Tell who restarted a unit of which another invocation was seen.
 
     `ours` is whether a restart of ours is under way on it; `before` is None where the restart
-    happened while nobody looked.
+    happened while nobody looked: `rebooted` is whether the host was started again meanwhile.
     """
     if ours:
         return "rule"
     if before is None:
-        return "unknown"
+        return "boot" if rebooted else "unknown"
     if now.respawns > before.respawns or before.respawning:
         results = {"oom-kill": "oom", "watchdog": "watchdog"}
         return results.get(before.result) or results.get(now.result) or "init"
@@ -126,7 +126,7 @@ def restart_cause(before: UnitStatus | None, now: UnitStatus, ours: bool) -> str
 
 
 def remember(
-    memory: UnitMemory, before: UnitStatus | None, now: UnitStatus, ours: bool
+    memory: UnitMemory, before: UnitStatus | None, now: UnitStatus, ours: bool, rebooted: bool
 ) -> UnitMemory:
     """Count what `now` tells against the status `before`; None: the first one since the start.
 
@@ -139,6 +139,6 @@ def remember(
         crashes += 1
     restarts = memory.restarts
     if memory.invocation and now.invocation and now.invocation != memory.invocation:
-        cause = restart_cause(before, now, ours)
+        cause = restart_cause(before, now, ours, rebooted)
         restarts = {**restarts, cause: restarts.get(cause, 0) + max(1, respawns)}
     return UnitMemory(now.invocation or memory.invocation, now.respawns, crashes, restarts)

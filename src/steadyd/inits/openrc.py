@@ -5,11 +5,11 @@ the service keeps (`pidfile`; `child_pid` and `start_count` where supervise-daem
 start-stop-daemon started is not supervised: OpenRC calls it started when it is long gone.
 """
 
-import asyncio
 import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
@@ -30,6 +30,8 @@ _MOST_VALUE = 4096
 _SUPERVISED = "supervised"
 _LOCKS = "exclusive"
 _AGAIN_SECONDS = 0.1
+_LATE_SECONDS = 5.0  # after the start, for a daemon to write its pid file itself
+_STARTING = ServiceState.ACTIVATING
 _TRIES = 3  # a value is rewritten in place: between two writes it is empty
 _RELOAD = re.compile(
     r"^[ \t]*(?:extra_(?:started_)?commands|opts)\+?=[^\n]*(?<![\w-])reload(?![\w-])", re.MULTILINE
@@ -147,13 +149,9 @@ class Openrc(CommandInit):
                 held = self._locks.get(unit, "\n\n") in file.read(_MOST)
         except OSError:
             held = False
-        if held and unit in self._watched:
-            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._again, unit)
+        if held:
+            self.look_again(unit, _AGAIN_SECONDS)
         return held
-
-    def _again(self, unit: str) -> None:
-        self._dirty |= {unit} & self._watched
-        self._wake.set()
 
     def _started(self, unit: str, facts: os.stat_result) -> UnitStatus:
         """Return the state of what OpenRC calls started."""
@@ -174,6 +172,10 @@ class Openrc(CommandInit):
             return UnitStatus(NAME, unit, ServiceState.UNKNOWN, f"started, but {error}")
         if status.state is ServiceState.ACTIVE:
             return status
+        if status.stopped and 0 <= time.time() - facts.st_mtime < _LATE_SECONDS:
+            self.look_again(unit, _LATE_SECONDS)
+            why = "its pid file is not yet there"
+            return replace(status, state=_STARTING, reason=why, stopped=False, acting=True)
         why = f"crashed: {status.reason}" if not status.stopped else "crashed: its pid file is gone"
         return replace(status, state=ServiceState.FAILED, reason=why, stopped=False)
 
@@ -246,7 +248,8 @@ class Openrc(CommandInit):
                 return None
             if text := data.decode("latin-1").strip():
                 break
-        if key == "pidfile" and (os.path.normpath(text) != text or not text.startswith("/")):
+        path = text.startswith("/") and os.path.normpath(text) == text and text.isprintable()
+        if key == "pidfile" and not path:
             raise OSError(0, f"pidfile holds no path: {text[:40]!a}")
         return text
 

@@ -170,6 +170,16 @@ class PidFileInit(FileInit):
             with contextlib.suppress(asyncio.CancelledError):
                 await aside
 
+    def look_again(self, unit: str, seconds: float) -> None:
+        """Look at a watched unit after a while: nothing will tell."""
+
+        def again() -> None:
+            self._dirty |= {unit} & self._watched
+            self._wake.set()
+
+        if unit in self._watched:
+            asyncio.get_running_loop().call_later(seconds, again)
+
     def by_pid_file(self, unit: str, path: str) -> UnitStatus:
         """Return the state of a unit as its pid file has it. Raises BadPidFile: it cannot."""
         try:

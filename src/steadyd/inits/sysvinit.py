@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from steadyd.inits.commands import CommandInit, run
 from steadyd.inits.following import plain_name, read_state
 from steadyd.inits.pidfile import BadPidFile, process
+from steadyd.inits.processes import arguments
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.ports import NotSupported, UnitGone, UnitNotFound, VerbFailed
@@ -31,6 +32,8 @@ SERVICE = ("/usr/sbin/service", "/sbin/service")
 INITCTL = ("run/initctl", "dev/initctl")  # init(8): its fifo, which no other init has
 ASK_SECONDS = 5.0  # between two questions for the status of one unit, and the longest answer
 _ASKED_AT_ONCE = 4
+WORK_SECONDS = 60.0  # that a script is given to stop or restart its service
+_AGAIN_SECONDS = 0.1
 _MOST = 262_144  # bytes of a script, of inittab and of utmp
 _RESPAWN = "respawn"
 
@@ -67,6 +70,7 @@ class Sysvinit(CommandInit):
         self._names: dict[str, set[str]] = {}  # unit -> the names in its places that concern it
         self._polled: set[str] = set()  # units without a pid file
         self._answers: dict[str, tuple[float, UnitStatus]] = {}
+        self._working: dict[str, float] = {}  # unit -> since when it is seen not to run
         self._unasked = asyncio.Event()
         self._asks = asyncio.Semaphore(_ASKED_AT_ONCE)
         self._runs: dict[str, tuple[str, int]] = {}  # unit -> its last invocation, its respawns
@@ -163,9 +167,12 @@ class Sysvinit(CommandInit):
                 status = self.by_pid_file(unit, path)
             except BadPidFile as error:
                 why = str(error)
+                status = UnitStatus(NAME, unit, ServiceState.UNKNOWN, why)
+                if (status := self._settled(unit, status)).acting:  # it is just being written
+                    return status
             else:
                 self._polled.discard(unit)
-                return status
+                return self._settled(unit, status)
         if "status" not in text and "init-d-script" not in text:
             why = f"{why}, and its script has no status"
             return UnitStatus(NAME, unit, ServiceState.UNKNOWN, why)
@@ -176,6 +183,24 @@ class Sysvinit(CommandInit):
         told = self._answers[unit][1]
         how = f"{told.reason} (its script is asked every {ASK_SECONDS:g} s: {why})"
         return replace(told, reason=how)
+
+    def _settled(self, unit: str, now: UnitStatus) -> UnitStatus:
+        """Return `now`, unless its script is at work: that ends a process before its pid file."""
+        told = self._told.get(unit)
+        if isinstance(told, UnitStatus) and told.state is now.state:
+            return now
+        if now.state is ServiceState.ACTIVE:
+            self._working.pop(unit, None)
+            return now
+        began = self._working.setdefault(unit, time.monotonic())
+        path = f"{self._scripts}/{unit}"
+        pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+        late = time.monotonic() - began > WORK_SECONDS
+        if late or not any(path in arguments(pid)[:3] for pid in pids):  # sh SCRIPT VERB
+            return now
+        self.look_again(unit, _AGAIN_SECONDS)
+        why = "its script is at work"
+        return UnitStatus(NAME, unit, ServiceState.DEACTIVATING, why, acting=True)
 
     async def _ask(self, unit: str) -> None:
         state, reason = ServiceState.UNKNOWN, ""

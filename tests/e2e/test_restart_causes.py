@@ -1,0 +1,100 @@
+"""Who restarted a service, each cause produced for real (contract.md, section 5)."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.kit import SteadyHost, until
+from tests.hosts.inithost import HostError
+
+pytestmark = pytest.mark.host
+
+AGAIN = "Restart=always\nRestartSec=10ms\n"
+SERVICES = {
+    "web.service": f"[Service]\nExecStart=/bin/sleep infinity\n{AGAIN}",
+    "dog.service": "[Service]\nType=notify\nNotifyAccess=all\nWatchdogSec=500ms\n"
+    "ExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep infinity'\n"
+    "Restart=on-watchdog\nRestartSec=10ms\n",
+    "fat.service": "[Service]\nExecStart=/usr/bin/python3 /srv/fat.py\n",
+}
+FAT = """import signal
+kept = []
+signal.signal(signal.SIGUSR2, lambda *a: kept.append(b"x" * 80_000_000))
+while True:
+    signal.pause()
+"""
+RULES = """check service web
+  if down then alert
+check service dog
+  if down then alert
+check service fat
+  if memory:rss > 60m then alert, restart
+"""
+
+
+@pytest.fixture
+def host() -> Iterator[SteadyHost]:
+    try:
+        made = SteadyHost(
+            config='cycle = "500ms"\n',
+            rules={"all.inq": RULES},
+            services=SERVICES,
+            files={"/srv/fat.py": FAT},
+        )
+    except (HostError, OSError) as error:
+        pytest.skip(str(error))
+    with made:
+        made.grant()
+        made.run(["systemctl", "start", "web", "fat"])
+        made.start_steadyd()
+        yield made
+
+
+def counted(host: SteadyHost, name: str, cause: str, count: int = 1) -> None:
+    """Wait until so many restarts of a service are put down to a cause, and none to another."""
+    line = f'steadyd_service_restarts_total{{cause="{cause}",name="{name}"}} {count}.0'
+
+    def told() -> bool:
+        lines = host.get_text("/metrics").splitlines()
+        return line in lines
+
+    until(told, 20, line)
+
+
+def total(host: SteadyHost, name: str) -> float:
+    lines = host.get_text("/metrics").splitlines()
+    mine = [x for x in lines if x.startswith("steadyd_service_restarts_total") and name in x]
+    return sum(float(x.rpartition(" ")[2]) for x in mine)
+
+
+def test_every_cause(host: SteadyHost) -> None:
+    host.run(["systemctl", "restart", "web"])
+    counted(host, "web", "operator")
+    host.run(["systemctl", "kill", "-s", "KILL", "web"])
+    counted(host, "web", "init")
+    assert total(host, "web") == 2
+
+    host.run(["systemctl", "kill", "-s", "USR2", "fat"])
+    counted(host, "fat", "rule")
+    assert total(host, "fat") == 1
+
+    host.run(["systemctl", "stop", "steadyd"])
+    host.run(["systemctl", "restart", "web"])
+    host.start_steadyd()
+    counted(host, "web", "unknown")
+
+    # systemd keeps its boot, but for steadyd the kernel tells of another one
+    host.run(["systemctl", "stop", "steadyd"])
+    host.put("/run/boot_id", "00000000-0000-4000-8000-000000000001\n")
+    host.put(
+        "/etc/systemd/system/steadyd.service.d/boot.conf",
+        "[Service]\nBindReadOnlyPaths=/run/boot_id:/proc/sys/kernel/random/boot_id\n",
+    )
+    host.run(["systemctl", "daemon-reload"])
+    host.run(["systemctl", "restart", "web"])
+    host.start_steadyd()
+    counted(host, "web", "boot")
+    assert total(host, "web") == 4
+
+    host.run(["systemctl", "start", "dog"])
+    counted(host, "dog", "watchdog")
