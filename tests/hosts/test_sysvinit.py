@@ -1,7 +1,8 @@
 """What is sysvinit's own; what every init must do is in tests/contract."""
 
+import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -136,3 +137,23 @@ async def test_a_restart_that_hangs_ends_at_its_deadline_with_all_it_started(
             await init.perform(Verb.RESTART, "slow", deadline=0.5)
         assert await init.find("slow") == before
     rig.host.wait_for(lambda: rig.host.run(["pgrep", "-f", "sleep 777"], check=False).returncode)
+
+
+async def test_a_stop_or_a_restart_by_hand_is_no_crash(rig: SysvinitRig) -> None:
+    def at(state: str) -> Callable[[InitReport], bool]:
+        return lambda report: isinstance(report, UnitStatus) and report.state == state
+
+    rig.install(Service("by-hand"))
+    rig.start("by-hand")
+    async with rig.adapter() as init, following(init, "by-hand") as follower:
+        await follower.until(at("active"))
+        for _ in range(5):
+            seen = len(follower.reports)
+            await asyncio.to_thread(rig.host.service, "by-hand", "restart")
+            await follower.until(at("active"), seen)
+        told = {r.state for _, r in follower.reports if isinstance(r, UnitStatus)}
+        assert told <= {ServiceState.ACTIVE, ServiceState.DEACTIVATING}
+        seen = len(follower.reports)
+        rig.stop("by-hand")
+        await follower.until(at("inactive"), seen)
+        assert not [report for _, report in follower.reports if at("failed")(report)]

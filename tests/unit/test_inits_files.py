@@ -17,8 +17,9 @@ from steadyd.inits.openrc import Openrc
 from steadyd.inits.pidfile import BadPidFile, NoPidFile, ProcessGone, process, read, send
 from steadyd.inits.sysvinit import Sysvinit
 from steadyd.model.rule import Verb
-from steadyd.model.service import ProcessId, ServiceState
-from steadyd.ports import InitUnreachable, NotSupported, UnitNotFound, VerbFailed
+from steadyd.model.service import ProcessId, ServiceState, UnitStatus
+from steadyd.ports import InitUnreachable, NotSupported, UnitGone, UnitNotFound, VerbFailed
+from tests.contract.rigs import following
 
 Sleeper = subprocess.Popen[bytes]
 
@@ -88,7 +89,12 @@ def test_a_link_a_fifo_a_folder_and_a_file_for_all_are_refused(file: Path) -> No
     link.symlink_to(file)
     os.mkfifo(fifo)
     file.chmod(0o646)
-    refused = {link: "link", fifo: "no plain file", file.parent: "no plain file", file: "646"}
+    refused = {
+        link: "it is a link",
+        fifo: "no plain file",
+        file.parent: "no plain file",
+        file: "646",
+    }
     for path, why in refused.items():
         with pytest.raises(BadPidFile, match=why):
             read(str(path))
@@ -224,8 +230,9 @@ def test_what_is_no_script_of_root_is_no_unit(tmp_path: Path, make: type[Openrc]
     if os.geteuid() == 0:
         os.chown(script(tmp_path, "foreign", ""), 65_534, -1)
         names.append("foreign")
+    why = "no plain file|executed|to root|leads out"
     for name in names:
-        with pytest.raises(UnitNotFound):
+        with pytest.raises(UnitNotFound, match=why):
             make(tmp_path).read(name)
 
 
@@ -297,6 +304,25 @@ async def test_without_a_pid_file_the_script_is_asked(
     assert "no pid file" in status.reason
 
 
+async def test_what_a_script_says_is_asked_again_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysvinit, "ASK_SECONDS", 0.2)
+    script(tmp_path, "web", f"case $1 in status) test -e {tmp_path}/up || exit 3;; esac")
+    script(tmp_path, "slow", "case $1 in status) sleep 60;; esac")
+    init = Sysvinit(tmp_path)
+    async with following(init, "web", "slow") as follower:
+        await follower.until(lambda r: isinstance(r, UnitStatus) and r.stopped and r.unit == "web")
+        (tmp_path / "up").touch()
+        _, news = await follower.until(lambda r: isinstance(r, UnitStatus) and r.state == "active")
+        assert isinstance(news, UnitStatus)
+        assert "0.2 s" in news.reason
+        (tmp_path / "etc/init.d/web").unlink()
+        await follower.until(lambda r: isinstance(r, UnitGone) and r.unit == "web")
+        slow = [r for _, r in follower.reports if isinstance(r, UnitStatus) and r.unit == "slow"]
+        assert {status.state for status in slow} == {ServiceState.UNKNOWN}
+
+
 async def test_a_verb_of_a_script_that_is_asked(tmp_path: Path) -> None:
     up = tmp_path / "up"
     text = f"case $1 in status) test -e {up} || exit 3;; restart) touch {up}.$$; exit 0;; esac"
@@ -327,6 +353,7 @@ def openrc(tmp_path: Path) -> Path:
     state = tmp_path / "run/openrc"
     (state / "started").mkdir(parents=True)
     (state / "started/web").symlink_to("/no/such/script")
+    os.utime(state / "started/web", (0, time.time() - 60), follow_symlinks=False)
     (state / "options/web").mkdir(parents=True)
     return state
 
@@ -353,6 +380,8 @@ def test_a_daemon_that_is_gone_is_not_started(
     assert status.reason.startswith(f"crashed: its process {sleeper.pid}")
     (tmp_path / "run/web.pid").unlink()
     assert init.read("web").reason == "crashed: its pid file is gone"
+    os.utime(openrc / "started/web", follow_symlinks=False)  # it has just been started
+    assert init.read("web").state is ServiceState.ACTIVATING
 
 
 def test_links_that_lead_out_of_the_state_folder_are_not_followed(
