@@ -22,7 +22,6 @@ from steadyd.inits.systemd_manager import (
     Jobs,
     is_unknown,
     kill_main,
-    load,
     ping,
     properties,
     refusal,
@@ -109,7 +108,7 @@ class Systemd:
             raise UnitNotFound(NAME, ascii(name)[:80], "find", str(error)) from None
         try:
             link = await self._reach()
-            found = await properties(link, await load(link, unit))
+            found = await properties(link, unit_path(unit))
         except Refused as refused:
             raise UnitNotFound(NAME, unit, "find", str(refused)) from None
         except LinkLost as lost:

@@ -76,17 +76,12 @@ class Jobs:
 async def properties(link: Link, path: str) -> Properties:
     """Return the properties of all interfaces of a unit, read in one moment.
 
-    Loads the unit where systemd had it unloaded. Raises Refused, LinkLost.
+    Loads the unit where systemd had it unloaded; an alias answers as what it stands for. Raises
+    Refused, LinkLost.
     """
     interface = "org.freedesktop.DBus.Properties"
     (found,) = await link.call(path, interface, "GetAll", "s", ("",))
     return {key: variant.value for key, variant in found.items()}
-
-
-async def load(link: Link, unit: str) -> str:
-    """Return the object path of a unit, under its canonical name. Raises Refused, LinkLost."""
-    (path,) = await link.call(ROOT_PATH, MANAGER, "LoadUnit", "s", (unit,))
-    return str(path)
 
 
 async def kill_main(link: Link, unit: str, number: int) -> None:
