@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.kit import SteadyHost, until
-from tests.hosts.inithost import HostError
+from tests.hosts.inithost import HostError, UmlSystemdHost
 
 pytestmark = pytest.mark.host
 
@@ -98,3 +98,38 @@ def test_every_cause(host: SteadyHost) -> None:
 
     host.run(["systemctl", "start", "dog"])
     counted(host, "dog", "watchdog")
+
+
+class UmlSteadyHost(SteadyHost, UmlSystemdHost):  # type: ignore[misc]
+    """On a kernel of its own, with the memory controller; nothing connects to it from outside."""
+
+
+def test_a_kill_for_want_of_memory() -> None:
+    greedy = """import os, time
+while True:
+    time.sleep(0.05)
+    if os.path.exists("/run/eat"):
+        os.unlink("/run/eat")
+        x = b"x" * 200_000_000
+"""
+    limits = "MemoryMax=40M\nMemorySwapMax=0\n"
+    try:
+        host = UmlSteadyHost(
+            config='cycle = "1s"\n',
+            rules={"greedy.inq": "check service greedy\n  if down then alert\n"},
+            services={
+                "greedy.service": "[Service]\nExecStart=/usr/bin/python3 /srv/greedy.py\n"
+                f"{limits}Restart=always\nRestartSec=100ms\n"
+            },
+            files={"/srv/greedy.py": greedy},
+        )
+    except (HostError, OSError) as error:
+        pytest.skip(str(error))
+    url = "http://127.0.0.1:10870/metrics"
+    ask = f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"
+    line = 'steadyd_service_restarts_total{cause="oom",name="greedy"} 1.0'
+    with host:
+        host.run(["systemctl", "start", "greedy"])
+        host.start_steadyd()
+        host.run(["touch", "/run/eat"])
+        until(lambda: line in host.run(["python3", "-c", ask]).stdout.splitlines(), 30, line)
