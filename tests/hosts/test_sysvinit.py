@@ -1,6 +1,7 @@
 """What is sysvinit's own; what every init must do is in tests/contract."""
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -111,10 +112,11 @@ async def test_a_record_of_another_s_process_is_not_believed(rig: SysvinitRig) -
         before = await init.find("tty")
         data = rig.host.get("/run/utmp", binary=True)
         at = data.index(b"tty\0")
-        with rig.host.popen(["sleep", "1000"]) as foreign:
-            pid = rig.host.out(["pgrep", "-f", "-x", "sleep 1000"])
-            forged = data[: at - 36] + int(pid).to_bytes(4, sys.byteorder) + data[at - 32 :]
+        command = ["sh", "-c", "echo $$; exec sleep 1000"]
+        with rig.host.popen(command, stdout=subprocess.PIPE, text=True) as foreign:
             try:
+                pid = int(foreign.stdout.readline())
+                forged = data[: at - 36] + pid.to_bytes(4, sys.byteorder) + data[at - 32 :]
                 rig.host.put("/run/utmp", forged)
                 status = await init.find("tty")
             finally:
