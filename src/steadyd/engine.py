@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from steadyd.evaluation import machine
-from steadyd.evaluation.subject import COUNTERS, Subject, UnitKey, remember
+from steadyd.evaluation.subject import COUNTERS, Circumstances, Subject, UnitKey, remember
 from steadyd.healing.guard import HOUR
 from steadyd.healing.ladder import Ladder, Standing, make_id
 from steadyd.model.decision import Opened, Resolved
@@ -152,7 +152,7 @@ class Engine:
             case Unbound():
                 self._unbound(fact)
             case UnitSeen():
-                self._seen(fact.status)
+                self._seen(fact.status, fact.packaging)
             case UnitUnknown():
                 self._unseen(fact)
             case Answered():
@@ -226,11 +226,12 @@ class Engine:
             subject.lost(fact.reason, self._now, absent=True)
             self._index_units()
 
-    def _seen(self, status: UnitStatus) -> None:
+    def _seen(self, status: UnitStatus, packaging: bool) -> None:
         key = (status.init, status.unit)
         before, memory = self._statuses.get(key), self.units.get(key, UnitMemory())
         ours = self.ladder.running(key) is Verb.RESTART
-        told = remember(memory, before, status, ours, self._rebooted)
+        around = Circumstances(ours, self._rebooted, packaging)
+        told = remember(memory, before, status, around)
         if told != memory:
             self.units[key] = self._out.units[" ".join(key)] = told
         self._statuses[key] = status

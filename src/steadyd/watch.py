@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from steadyd.inits.processes import running
 from steadyd.model.fact import Bound, Fact, Unbound, UnitSeen, UnitUnknown
 from steadyd.model.rule import CheckParams
 from steadyd.model.service import ServiceState, UnitStatus
@@ -32,6 +33,12 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 16  # look-ups under way at the same time
 PROCESS = "process"  # the adapter of what no init system keeps
+# what installs packages, and restarts services on the way
+INSTALLERS = (
+    *("dpkg", "apt-get", "unattended-upgr", "needrestart"),
+    *("rpm", "dnf", "yum", "zypper", "pacman", "apk"),
+)
+INSTALLERS_SECONDS = 0.2  # for which one look at the processes is good
 DETECT_SECONDS = 30.0  # between two looks for init systems, while a service has no unit
 
 
@@ -88,6 +95,8 @@ class Watch:
         self._look = asyncio.Event()
         self._looked = asyncio.Event()
         self._gate = asyncio.Semaphore(AT_ONCE)
+        self._runs: dict[tuple[str, str], str] = {}
+        self._installers = (float("-inf"), False)
 
     @property
     def views(self) -> tuple[InitView, ...]:
@@ -166,7 +175,21 @@ class Watch:
             case UnitGone():
                 self._tell(UnitUnknown(report.init, report.unit, report.reason))
             case UnitStatus():
-                self._tell(UnitSeen(report))
+                self._tell(UnitSeen(report, self._packaging(report)))
+
+    def _packaging(self, status: UnitStatus) -> bool:
+        """Tell whether packages are being installed while a unit was started again."""
+        key = (status.init, status.unit)
+        before = self._runs.get(key)
+        if status.invocation:
+            self._runs[key] = status.invocation
+        if not before or not status.invocation or before == status.invocation:
+            return False
+        at, found = self._installers
+        if time.monotonic() - at > INSTALLERS_SECONDS:  # 1,000 units may start again at once
+            found = any(running(*INSTALLERS).values())
+            self._installers = (time.monotonic(), found)
+        return found
 
     async def _look_up_all(self, group: asyncio.TaskGroup) -> None:
         while True:

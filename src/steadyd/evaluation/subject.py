@@ -109,24 +109,36 @@ class Subject(Struct):
         return Reading(None, "not measured in this version")
 
 
-def restart_cause(before: UnitStatus | None, now: UnitStatus, ours: bool, rebooted: bool) -> str:
+class Circumstances(Struct, frozen=True):
+    """What goes on while a unit is seen.
+
+    ours       a restart of ours is under way on it
+    rebooted   the host was started again since this daemon ran last
+    packaging  packages are being installed
+    """
+
+    ours: bool = False
+    rebooted: bool = False
+    packaging: bool = False
+
+
+def restart_cause(before: UnitStatus | None, now: UnitStatus, around: Circumstances) -> str:
     """Tell who restarted a unit of which another invocation was seen.
 
-    `ours` is whether a restart of ours is under way on it; `before` is None where the restart
-    happened while nobody looked: `rebooted` is whether the host was started again meanwhile.
+    `before` is None where the restart happened while nobody looked.
     """
-    if ours:
+    if around.ours:
         return "rule"
     if before is None:
-        return "boot" if rebooted else "unknown"
+        return "boot" if around.rebooted else "unknown"
     if now.respawns > before.respawns or before.respawning:
         results = {"oom-kill": "oom", "watchdog": "watchdog"}
         return results.get(before.result) or results.get(now.result) or "init"
-    return "operator"
+    return "package" if around.packaging else "operator"
 
 
 def remember(
-    memory: UnitMemory, before: UnitStatus | None, now: UnitStatus, ours: bool, rebooted: bool
+    memory: UnitMemory, before: UnitStatus | None, now: UnitStatus, around: Circumstances
 ) -> UnitMemory:
     """Count what `now` tells against the status `before`; None: the first one since the start.
 
@@ -139,6 +151,6 @@ def remember(
         crashes += 1
     restarts = memory.restarts
     if memory.invocation and now.invocation and now.invocation != memory.invocation:
-        cause = restart_cause(before, now, ours, rebooted)
+        cause = restart_cause(before, now, around)
         restarts = {**restarts, cause: restarts.get(cause, 0) + max(1, respawns)}
     return UnitMemory(now.invocation or memory.invocation, now.respawns, crashes, restarts)

@@ -46,9 +46,10 @@ class Unbound(Struct, frozen=True):
 
 
 class UnitSeen(Struct, frozen=True):
-    """The init system said this of a unit."""
+    """The init system said this of a unit; `packaging`: while packages were installed."""
 
     status: UnitStatus
+    packaging: bool = False
 
 
 class UnitUnknown(Struct, frozen=True):
