@@ -96,10 +96,6 @@ def test_every_cause(host: SteadyHost) -> None:
     counted(host, "web", "boot")
     assert total(host, "web") == 4
 
-    host.run(["systemctl", "start", "dog"])
-    counted(host, "dog", "watchdog")
-    host.run(["systemctl", "stop", "dog"])
-
     control = "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n"
     host.put("/srv/x/DEBIAN/control", control)
     host.put("/srv/x/DEBIAN/postinst", "#!/bin/sh\nsystemctl restart web\nsleep 1\n", 0o755)
@@ -107,6 +103,9 @@ def test_every_cause(host: SteadyHost) -> None:
     host.run(["dpkg", "-i", "/srv/x.deb"])
     counted(host, "web", "package")
     assert total(host, "web") == 5
+
+    host.run(["systemctl", "start", "dog"])
+    counted(host, "dog", "watchdog")
 
 
 class UmlSteadyHost(SteadyHost, UmlSystemdHost):  # type: ignore[misc]
