@@ -13,7 +13,7 @@ import pytest
 from steadyd.inits.process import Process
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
-from steadyd.ports import InitReport, NotSupported, UnitNotFound, VerbFailed
+from steadyd.ports import InitReached, InitReport, NotSupported, UnitNotFound, VerbFailed
 from tests.contract.rigs import following
 
 # two processes with the same command line; HUP is ignored; a line is said when both are there
@@ -106,6 +106,14 @@ async def test_a_match_that_comes_later_is_found(mark: str, start: Start) -> Non
     async with following(init, unit) as follower:
         await follower.until(of("failed"))
         process = start()
+        await follower.until(of("active", process.pid))
+
+
+async def test_a_match_that_is_watched_later_is_found(mark: str, start: Start) -> None:
+    init, process = Process(), start()
+    async with following(init) as follower:
+        await follower.until(lambda report: isinstance(report, InitReached))
+        await init.watch([f"match:{mark}"])
         await follower.until(of("active", process.pid))
 
 

@@ -262,6 +262,24 @@ def test_where_the_pid_file_is(
     assert status.stopped is (state == "inactive")
 
 
+def test_while_its_script_is_at_work_a_service_is_neither_stopped_nor_crashed(
+    tmp_path: Path, file: Path, sleeper: Sleeper
+) -> None:
+    work = script(tmp_path, "web", f"# pidfile: /{file.name}\necho; read line")
+    init = Sysvinit(tmp_path)
+    sleeper.kill()
+    sleeper.wait()
+    pipe = subprocess.PIPE
+    with subprocess.Popen(["/bin/sh", work, "stop"], stdin=pipe, stdout=pipe) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        for change in (lambda: None, lambda: file.write_text(""), file.unlink):
+            change()
+            assert init.read("web").state is ServiceState.DEACTIVATING
+        busy.kill()
+    assert init.read("web").stopped
+
+
 @pytest.mark.parametrize(
     ("text", "can"),
     [
