@@ -1,6 +1,7 @@
 """What init systems that keep their state in files have in common: watch, read, compare, tell."""
 
 import asyncio
+import errno
 import logging
 import os
 import signal as signals
@@ -182,18 +183,21 @@ class FileInit(ABC):
             return UnitGone(self.name, unit, error.why)
 
     def _place(self, unit: str, places: Iterable[str]) -> None:
-        folders = tuple(places)
-        for folder in self._places.pop(unit, ()):
-            units = self._units.get(folder, set())
-            units.discard(unit)
-            if not units:
-                self._units.pop(folder, None)
+        folders, home = tuple(places), tuple(self.home())
+        left = [folder for folder in self._places.pop(unit, ()) if folder not in folders]
+        for folder in left:
+            self._units[folder].discard(unit)
+            if not self._units[folder]:
+                del self._units[folder]
+                if self._folders is not None and folder not in home:
+                    self._folders.drop(folder)
         if folders:
             self._places[unit] = folders
         for folder in folders:
             self._units.setdefault(folder, set()).add(unit)
         if self._folders is not None:
-            self._folders.keep(self._units.keys() | set(self.home()))
+            for folder in (*home, *folders):
+                self._folders.add(folder)
 
     def _see_less(self, why: str) -> None:
         self._blind = True
@@ -257,7 +261,7 @@ def reload_signal(init: str, unit: str, name: str) -> signals.Signals:
 
 def read_state(path: str, most: int) -> bytes:
     """Return a small state file: a plain file of root's or ours, not a link. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = _open(path, os.O_RDONLY)
     try:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):
@@ -270,12 +274,27 @@ def read_state(path: str, most: int) -> bytes:
 
 
 def write_command(path: str, command: bytes) -> None:
-    """Write to a control fifo. Raises OSError; BlockingIOError or ENXIO: nobody reads it."""
-    fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Write to a control fifo of root's or ours, not a link. Raises OSError; ENXIO: nobody reads.
+
+    With an empty command it is only tried.
+    """
+    fd = _open(path, os.O_WRONLY)
     try:
         facts = os.fstat(fd)
         if not stat.S_ISFIFO(facts.st_mode) or facts.st_uid not in (0, os.geteuid()):
             raise OSError(0, "it is no fifo of root's")
-        os.write(fd, command)
+        if command:
+            os.write(fd, command)
+    except BlockingIOError:
+        raise OSError(errno.EAGAIN, "it is full") from None
     finally:
         os.close(fd)
+
+
+def _open(path: str, how: int) -> int:
+    try:
+        return os.open(path, how | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link") from None
+        raise

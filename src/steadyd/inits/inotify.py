@@ -39,21 +39,31 @@ class Folders:
     def keep(self, folders: set[str]) -> set[str]:
         """Watch these folders and no others; return those that cannot be watched."""
         for path in self._by_path.keys() - folders:
-            self._drop(path)
+            self.drop(path)
         return {path for path in folders - self._by_path.keys() if not self.add(path)}
 
     def add(self, path: str) -> bool:
-        """Watch one more folder; False if that is not possible (it is not there, say)."""
-        if path in self._by_path:
-            return True
+        """Watch one more folder; False if that is not possible (it is not there, say).
+
+        What is watched by this name already is looked up again: a link may lead elsewhere now.
+        """
         try:
             wd = _checked(self._libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK))
         except OSError:
             return False
+        if self._by_path.get(path) == wd:
+            return True
+        self.drop(path)
         if (other := self._by_wd.get(wd)) is not None:  # the same folder by another name
             self._by_path.pop(other, None)
         self._by_wd[wd], self._by_path[path] = path, wd
         return True
+
+    def drop(self, path: str) -> None:
+        """Watch a folder no longer, if it was."""
+        if (wd := self._by_path.pop(path, None)) is not None:
+            self._by_wd.pop(wd, None)
+            self._libc.inotify_rm_watch(self._fd, wd)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -61,11 +71,6 @@ class Folders:
             asyncio.get_running_loop().remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1
-
-    def _drop(self, path: str) -> None:
-        wd = self._by_path.pop(path)
-        self._by_wd.pop(wd, None)
-        self._libc.inotify_rm_watch(self._fd, wd)
 
     def _read(self) -> None:
         try:
@@ -80,8 +85,8 @@ class Folders:
             path = self._by_wd.get(wd, "")
             if not path and wd >= 0:
                 continue
-            if mask & (_IGNORED | _MOVE_SELF | _DELETE_SELF) and path in self._by_path:
-                self._drop(path)  # its name may stand for another folder soon
+            if mask & (_IGNORED | _MOVE_SELF | _DELETE_SELF):
+                self.drop(path)  # its name may stand for another folder soon
             self._changed(path, name)
 
 

@@ -8,7 +8,7 @@
 import signal as signals
 from typing import ClassVar
 
-from steadyd.inits.supervise import MOST_PID, ONCE, TAI, Supervise
+from steadyd.inits.supervise import ONCE, TAI, Supervise, pid_is_sane
 from steadyd.model.service import ServiceState, UnitStatus
 
 NAME = "runit"
@@ -40,7 +40,7 @@ class Runit(Supervise):
             raise ValueError(f"its status has {len(data)} bytes in place of {_SIZE}")
         seconds, pid = int.from_bytes(data[:8]), int.from_bytes(data[12:16], "little")
         paused, want, term, state = data[16], data[17], data[18], data[19]
-        if state not in (_DOWN, _RUN, _FINISH) or pid > MOST_PID or want not in b"ud":
+        if state not in (_DOWN, _RUN, _FINISH) or want not in b"ud" or not pid_is_sane(pid):
             raise ValueError("its status holds nonsense")
         once, runs = want == ord("d"), state == _RUN and pid > 0
         if runs and not term:

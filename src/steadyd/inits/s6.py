@@ -8,12 +8,13 @@ import os
 import signal as signals
 from typing import ClassVar
 
-from steadyd.inits.supervise import MOST_PID, ONCE, TAI, Supervise
+from steadyd.inits.supervise import ONCE, TAI, Supervise, pid_is_sane
 from steadyd.model.service import ServiceState, UnitStatus
 
 NAME = "s6"
 _SIZES = (35, 43)
 _PAUSED, _FINISHING, _WANT_UP = 1, 2, 4
+_NAMES = {each.value: each.name for each in signals.Signals}
 
 
 class S6(Supervise):
@@ -41,7 +42,7 @@ class S6(Supervise):
             raise ValueError(f"its status has {len(data)} bytes")
         seconds, pid = int.from_bytes(data[:8]), int.from_bytes(data[24:32])
         ended, flags = int.from_bytes(data[-3:-1]), data[-1]
-        if pid > MOST_PID:
+        if not pid_is_sane(pid):
             raise ValueError("its status holds nonsense")
         wanted, finishing = bool(flags & _WANT_UP), bool(flags & _FINISHING)
         runs = pid > 0 and not finishing
@@ -80,8 +81,7 @@ def _end(wait_status: int) -> tuple[str, str]:
     """
     if os.WIFSIGNALED(wait_status):
         number = os.WTERMSIG(wait_status)
-        known = number in signals.valid_signals()
-        name = signals.Signals(number).name if known else f"signal {number}"
+        name = _NAMES.get(number, f"signal {number}")
         return f"killed by {name}", "stop" if number == signals.SIGTERM else "signal"
     code = os.WEXITSTATUS(wait_status)
     return f"exited with status {code}", "exit-code" if code else "success"

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import os
 import signal as signals
+import stat
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from steadyd.inits.processes import arguments, running
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.ports import (
+    InitError,
     InitUnreachable,
     NotPermitted,
     NotSupported,
@@ -38,6 +40,7 @@ ONCE = "once"  # the type of a run that is not to be followed by another
 MOST_PID = 2**22  # proc(5), pid_max
 TAI = 2**62 + 10  # seconds of a TAI64 label at the start of 1970
 _MOST = 64  # bytes of a status
+_AT_REST = (ServiceState.INACTIVE, ServiceState.FAILED)
 
 
 class Supervise(FileInit):
@@ -65,6 +68,8 @@ class Supervise(FileInit):
     def detect(cls, root: Path = Path("/")) -> Self | None:
         """Return an adapter if the scanner runs, or services are kept in a usual folder."""
         for pid in running(cls.scanner)[cls.scanner]:
+            if not _ours(f"/proc/{pid}"):  # any user can have a process of this name
+                continue
             for word in arguments(pid)[1:]:
                 if word.startswith("/") and os.path.isdir(word):
                     return cls(word)
@@ -88,7 +93,10 @@ class Supervise(FileInit):
 
     def places(self, unit: str) -> Iterable[str]:
         """Return the folder of the unit's state, and those above that may be made later."""
-        service = f"{self._folder}/{unit}"
+        try:
+            service = f"{self._folder}/{plain_name(self.name, unit)}"
+        except UnitNotFound:
+            return ()
         return (self._folder, service, f"{service}/supervise")
 
     def concerns(self, unit: str, name: str) -> bool:
@@ -102,13 +110,8 @@ class Supervise(FileInit):
             data = read_state(f"{folder}/status", _MOST)
             alive = _is_read(f"{folder}/{self.listening}")
             status = self.status_of(unit, data)
-        except PermissionError as error:
-            mend = f"run steadyd as root, or let it read {folder}"
-            why = f"{folder}: {error.strerror}"
-            raise NotPermitted(self.name, unit, "read", why, mend) from None
         except OSError as error:
-            why = f"no {self.keeper} keeps it ({folder}: {error.strerror})"
-            raise UnitNotFound(self.name, unit, "find", why) from None
+            raise self._unread(unit, folder, error) from None
         except ValueError as error:
             raise InitUnreachable(self.name, unit, "read", str(error)) from None
         if not alive:
@@ -121,29 +124,38 @@ class Supervise(FileInit):
 
         A run that nobody had asked to end: the next one is a respawn, and none is a failure.
         """
-        unit = now.unit
+        unit, another = now.unit, True
         if now.state is ServiceState.DEACTIVATING and now.main_pid:
             self._asked.add(unit)
-        if not isinstance(before, UnitStatus):
-            return now
+        if isinstance(before, UnitStatus):
+            now, another = self._compared(before, now), now.invocation != before.invocation
+        if now.state in _AT_REST:
+            self._asked.add(unit)  # the next run is somebody's wish
+        elif now.state is ServiceState.ACTIVE and another:
+            self._asked.discard(unit)
+        return now
+
+    def _compared(self, before: UnitStatus, now: UnitStatus) -> UnitStatus:
+        unit = now.unit
         wanted_more = before.main_pid and before.type != ONCE
         same = now.main_pid and now.invocation == before.invocation
         if wanted_more and ((same and now.type == ONCE) or not (now.main_pid or now.respawning)):
             self._asked.add(unit)  # `down` and `once` alike: no further run is wanted
-        if now.state is ServiceState.INACTIVE:
-            by_itself = before.state is not ServiceState.INACTIVE
-            if by_itself and unit not in self._asked and not now.result:
-                why = "it ended by itself, and was to run once"
-                return replace(now, state=ServiceState.FAILED, reason=why, stopped=False)
-        if now.state in (ServiceState.INACTIVE, ServiceState.FAILED):
-            if now.state is ServiceState.FAILED and unit in self._asked:
-                now = replace(now, state=ServiceState.INACTIVE, stopped=True)
-            self._asked.add(unit)
-        if now.state is not ServiceState.ACTIVE or now.invocation == before.invocation:
-            return now
         asked = unit in self._asked
-        self._asked.discard(unit)
-        return now if asked else replace(now, respawns=before.respawns + 1)
+        if now.state not in _AT_REST:
+            respawn = now.state is ServiceState.ACTIVE and not same and not asked
+            return replace(now, respawns=before.respawns + 1) if respawn else now
+        if before.state in _AT_REST:
+            if now.since != before.since:
+                return now
+            state, reason = before.state, before.reason
+        elif asked:
+            state, reason = ServiceState.INACTIVE, "stopped"
+        elif now.state is ServiceState.INACTIVE and not now.result:
+            state, reason = ServiceState.FAILED, "it ended by itself, and was to run once"
+        else:
+            return now
+        return replace(now, state=state, reason=reason, stopped=state is ServiceState.INACTIVE)
 
     async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
         """Write to the control fifo, and wait for what comes of it."""
@@ -175,14 +187,16 @@ class Supervise(FileInit):
 
     async def _restart(self, unit: str, before: UnitStatus) -> None:
         told = self._told.get(unit)
-        seen = told.state if isinstance(told, UnitStatus) else None
-        failed = ServiceState.FAILED in (before.state, seen)
-        if not failed and (before.stopped or before.state is ServiceState.DEACTIVATING):
+        state = before.state
+        if isinstance(told, UnitStatus) and state in _AT_REST and told.since == before.since:
+            state = told.state
+        failed = state is ServiceState.FAILED
+        if state in (ServiceState.INACTIVE, ServiceState.DEACTIVATING):
             why = "it is stopped, and a restart does not undo a stop"
             raise VerbFailed(self.name, unit, Verb.RESTART, why)
-        self._asked.add(unit)
         if before.main_pid:
             self._tell(Verb.RESTART, unit, b"tc")
+        self._asked.add(unit)
         if before.type == ONCE:
             await self.until(unit, lambda now: not now.main_pid)
         if before.type == ONCE or failed:
@@ -204,13 +218,33 @@ class Supervise(FileInit):
         except OSError as error:
             nobody = error.errno == errno.ENXIO
             why = f"{path}: {f'no {self.keeper} reads it' if nobody else error.strerror}"
-            raise InitUnreachable(self.name, unit, verb, why) from None
+            mend = f"end the {self.keeper} of {unit}; {self.scanner} starts another"
+            raise InitUnreachable(self.name, unit, verb, why, mend) from None
 
     def _supervise(self, unit: str) -> str:
+        """Return its folder of state, which may be a link, of root's (Debian and Void have it)."""
         folder = f"{self._folder}/{plain_name(self.name, unit)}"
-        if not os.path.isdir(folder):
-            raise UnitNotFound(self.name, unit, "find", f"there is no {folder}")
-        return f"{folder}/supervise"
+        supervise = f"{folder}/supervise"
+        try:
+            os.stat(folder)
+            facts = os.lstat(supervise)
+        except FileNotFoundError as error:
+            if error.filename == folder:
+                raise UnitNotFound(self.name, unit, "find", f"there is no {folder}") from None
+            raise self._unread(unit, supervise, error) from None
+        except OSError as error:
+            raise self._unread(unit, supervise, error) from None
+        if stat.S_ISLNK(facts.st_mode) and facts.st_uid not in (0, os.geteuid()):
+            why = f"{supervise} is a link of uid {facts.st_uid}, not of root"
+            raise UnitNotFound(self.name, unit, "find", why)
+        return supervise
+
+    def _unread(self, unit: str, path: str, error: OSError) -> InitError:
+        if isinstance(error, PermissionError):
+            mend = f"run steadyd as root, or let it read {path}"
+            return NotPermitted(self.name, unit, "read", f"{path}: {error.strerror}", mend)
+        why = f"no {self.keeper} keeps it ({path}: {error.strerror})"
+        return UnitNotFound(self.name, unit, "find", why)
 
     def _keeps(self, status: Path) -> bool:
         try:
@@ -220,13 +254,25 @@ class Supervise(FileInit):
         return True
 
 
+def pid_is_sane(pid: int) -> bool:
+    """Tell whether a service can have this pid, or none (0)."""
+    return pid != 1 and 0 <= pid <= MOST_PID
+
+
 def _is_read(path: str) -> bool:
     """Tell whether somebody holds a fifo open for reading. Raises OSError."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        write_command(path, b"")
     except OSError as error:
         if error.errno == errno.ENXIO:
             return False
         raise
-    os.close(fd)
     return True
+
+
+def _ours(path: str) -> bool:
+    """Tell whether something is root's or ours."""
+    try:
+        return os.stat(path).st_uid in (0, os.geteuid())
+    except OSError:
+        return False
