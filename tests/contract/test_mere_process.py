@@ -138,3 +138,21 @@ async def test_a_pid_file_of_another_life_or_another_user_is_not_believed(
     file.unlink()
     os.mkfifo(file)
     assert "plain file" in (await Process().find(f"pidfile:{file}")).reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a process as somebody else")
+async def test_a_service_may_write_its_own_pid_file_and_name_nobody_else(
+    workers: Workers, tmp_path: Path
+) -> None:
+    nobody = 65534
+    file = tmp_path / "w.pid"
+    mine = subprocess.Popen(["/bin/sleep", "999"], user=nobody)
+    workers.started.append(mine)
+    others = workers.start("x")
+    file.write_text(str(mine.pid))
+    os.chown(file, nobody, nobody)
+    assert (await Process().find(f"pidfile:{file}")).main_pid == mine.pid
+    file.write_text(str(others.pid))
+    status = await Process().find(f"pidfile:{file}")
+    assert (status.state, status.main_pid) == (ServiceState.UNKNOWN, 0)
+    assert f"belongs to uid {nobody}" in status.reason

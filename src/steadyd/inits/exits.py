@@ -26,7 +26,9 @@ class Exits:
         for pid in wanted - self._fds.keys() - self._gone:
             try:
                 fd = os.pidfd_open(pid)
-            except OSError:  # gone already, or too many descriptors: the next look tells
+            except OSError:  # it ended since it was named, or there is no descriptor left
+                self._gone.add(pid)
+                asyncio.get_running_loop().call_soon(self._tell, pid)
                 continue
             self._fds[pid] = fd
             asyncio.get_running_loop().add_reader(fd, self._on_end, pid)
@@ -40,6 +42,10 @@ class Exits:
         self._drop(pid)
         self._gone.add(pid)
         self._ended(pid)
+
+    def _tell(self, pid: int) -> None:
+        if pid in self._gone:
+            self._ended(pid)
 
     def _drop(self, pid: int) -> None:
         fd = self._fds.pop(pid)

@@ -79,12 +79,15 @@ def read(path: str, known: ProcessId | None = None) -> Running:
     handed out again. That `known` was seen there before spares it this test: the wall clock, which
     it needs, may have been set since.
     """
-    pid, written, volatile = _named(path)
+    pid, owner, written, volatile = _named(path)
     if pid == os.getpid():
         raise BadPidFile(f"{path} names steadyd itself ({pid})")
     found = process(pid)
     if found is None:
         raise ProcessGone(pid, f"its process {pid} ended or was killed, and {path} stays")
+    # a service may write its own: nobody can name the process of somebody else by that
+    if owner not in (0, os.geteuid(), *_users(pid)):
+        raise BadPidFile(f"{path} belongs to uid {owner}, and process {pid} does not")
     if found.itself == known:
         return found
     # nothing in /run is older than the boot: then the clock was set, and the file's time says
@@ -96,8 +99,18 @@ def read(path: str, known: ProcessId | None = None) -> Running:
     return found
 
 
-def _named(path: str) -> tuple[int, float, bool]:
-    """Return the pid in a file, when that was written, and whether it is in the /run of a boot."""
+def _users(pid: int) -> tuple[int, ...]:
+    """Return the user ids of a process (proc(5), status); none if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            line = next(line for line in file if line.startswith(b"Uid:"))
+    except (OSError, StopIteration):
+        return ()
+    return tuple(int(word) for word in line.split()[1:])
+
+
+def _named(path: str) -> tuple[int, int, float, bool]:
+    """Return the pid in a file, whose file it is, when it was written, and whether in /run."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -119,14 +132,12 @@ def _named(path: str) -> tuple[int, float, bool]:
         os.close(fd)
     if not text.isdigit() or not 2 <= int(text) <= LARGEST_PID:
         raise BadPidFile(f"{path} holds no pid: {text[:20]!r}")
-    return int(text), facts.st_mtime, volatile
+    return int(text), facts.st_uid, facts.st_mtime, volatile
 
 
 def _untrusted(facts: os.stat_result) -> str:
     if not stat.S_ISREG(facts.st_mode):
         return "is no plain file"
-    if facts.st_uid not in (0, os.geteuid()):
-        return f"belongs to uid {facts.st_uid}, not to root"
     if facts.st_mode & 0o022:
         return f"may be written by others (mode {facts.st_mode & 0o777:o})"
     return f"has more than {LARGEST_FILE} bytes" if facts.st_size > LARGEST_FILE else ""

@@ -21,7 +21,6 @@ from steadyd.ports import NotSupported, UnitNotFound, VerbFailed
 NAME = "process"
 PIDFILE, MATCH = "pidfile:", "match:"
 SCAN_SECONDS = 1.0
-_GENERATIONS = 64  # that are climbed
 
 
 class Process(PidFileInit):
@@ -144,7 +143,7 @@ def _text(unit: str) -> str:
 
 
 def _matches(texts: Mapping[str, str]) -> dict[str, Running | None]:
-    """Return for each text the oldest process that has it and descends from no other match."""
+    """Return for each text the oldest process that has it."""
     found: dict[str, dict[int, Running]] = {unit: {} for unit in texts}
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
@@ -153,20 +152,8 @@ def _matches(texts: Mapping[str, str]) -> dict[str, Running | None]:
         for unit, text in texts.items():
             if text in line and (running := process(int(name))):
                 found[unit][running.pid] = running
-    return {unit: _oldest(those) for unit, those in found.items()}
+    return {unit: min(those.values(), default=None, key=_age) for unit, those in found.items()}
 
 
-def _oldest(found: Mapping[int, Running]) -> Running | None:
-    first = sorted(found.values(), key=lambda one: (one.started, one.pid))
-    return next((one for one in first if not _descends(one, found)), None)
-
-
-def _descends(one: Running, found: Mapping[int, Running]) -> bool:
-    for _ in range(_GENERATIONS):
-        if one.parent in found:
-            return True
-        parent = process(one.parent)
-        if parent is None:
-            return False
-        one = parent
-    return False
+def _age(one: Running) -> tuple[int, int]:
+    return one.started, one.pid
