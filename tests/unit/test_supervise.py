@@ -396,6 +396,10 @@ def test_a_start_by_hand_is_no_respawn(kind: Kind) -> None:
     assert last(kind, up, down, again) == (ACTIVE, 0)
     assert last(kind, down, status(kind), up) == (ACTIVE, 0)  # up is wanted, and not yet done
     assert last(kind, down, status(kind, 7, up=False)) == (ACTIVE, 0)
+    assert last(kind, status(kind), up) == (ACTIVE, 0)  # its keeper has only just begun
+    assert last(kind, None, status(kind), up) == (ACTIVE, 0)
+    assert last(kind, up, None, status(kind), up) == (ACTIVE, 0)
+    assert last(kind, status(kind), up, again) == (ACTIVE, 1)
 
 
 @KINDS
@@ -437,6 +441,7 @@ def test_a_permanent_failure_of_s6() -> None:
     failed = status(S6, up=False, ended=EXITED)
     assert last(S6, up, finish, failed) == (FAILED, 0)
     assert last(S6, up, finish, failed, failed) == (FAILED, 0)
+    assert last(S6, status(S6), finish, failed) == (FAILED, 0)
     assert last(S6, up, finish, failed, status(S6, 8), status(S6, 9)) == (ACTIVE, 1)
 
 

@@ -58,6 +58,7 @@ class Supervise(FileInit):
         super().__init__()
         self._folder = folder.rstrip("/")
         self._asked: set[str] = set()  # units whose present run somebody asked to end
+        self._fresh: set[str] = set()  # units of which no run was seen yet
 
     @staticmethod
     @abstractmethod
@@ -129,10 +130,13 @@ class Supervise(FileInit):
             self._asked.add(unit)
         if isinstance(before, UnitStatus):
             now, another = self._compared(before, now), now.invocation != before.invocation
+        elif not now.main_pid:
+            self._fresh.add(unit)
         if now.state in _AT_REST:
             self._asked.add(unit)  # the next run is somebody's wish
         elif now.state is ServiceState.ACTIVE and another:
             self._asked.discard(unit)
+            self._fresh.discard(unit)
         return now
 
     def _compared(self, before: UnitStatus, now: UnitStatus) -> UnitStatus:
@@ -144,6 +148,7 @@ class Supervise(FileInit):
         asked = unit in self._asked
         if now.state not in _AT_REST:
             respawn = now.state is ServiceState.ACTIVE and not same and not asked
+            respawn = respawn and unit not in self._fresh
             return replace(now, respawns=before.respawns + 1) if respawn else now
         if before.state in _AT_REST:
             if now.since != before.since:
