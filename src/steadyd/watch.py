@@ -31,7 +31,7 @@ from steadyd.ports import (
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 16  # look-ups under way at the same time
+AT_ONCE = 100  # look-ups under way at the same time
 PROCESS = "process"  # the adapter of what no init system keeps
 # what installs packages, and restarts services on the way
 INSTALLERS = (

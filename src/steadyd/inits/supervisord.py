@@ -1,7 +1,7 @@
 """supervisord: XML-RPC over its unix socket or inet port (supervisord.org/api.html, API 3.0).
 
-It has no way to subscribe over XML-RPC, so the states of all programs are asked for once a
-second, with one call. When the kernel tells through a pidfd that a process ended it is asked at
+It has no way to subscribe over XML-RPC, so the states of all programs are asked for every two
+seconds, with one call. When the kernel tells through a pidfd that a process ended it is asked at
 once, and then in short steps, so that a respawn is seen as one.
 
 What it does not tell: by which signal a process ended, whether a program will be started again
@@ -43,7 +43,7 @@ from steadyd.ports import (
 )
 
 NAME = "supervisord"
-POLL = 1.0
+POLL = 2.0
 FIRST_STEP = 0.02  # seconds after the exit of a process; each further step is twice as long
 TIMEOUT = 5.0
 SETTLE = 0.2  # seconds that what was just started or signalled must live
@@ -117,6 +117,8 @@ class Supervisord:
         self._respawns: dict[str, int] = {}
         self._restarting: set[str] = set()
         self._exits = Exits(lambda _: self._hurry())
+        self._asking: asyncio.Task[dict[str, UnitStatus]] | None = None
+        self._next: asyncio.Task[dict[str, UnitStatus]] | None = None
         self._step = POLL
         self._look = asyncio.Event()
         self._closed = False
@@ -163,7 +165,7 @@ class Supervisord:
         """Find `NAME` or `GROUP:NAME`."""
         if not name or len(name) > LONGEST_NAME or not name.isprintable():
             raise UnitNotFound(NAME, ascii(name[:40]), "find", "this cannot be a program's name")
-        programs = await self._programs()
+        programs = await self._shared()
         group, _, rest = name.partition(":")
         status = programs.get(group if group == rest else name)
         if status is None:
@@ -287,6 +289,26 @@ class Supervisord:
     def _hurry(self) -> None:
         self._step = FIRST_STEP
         self._look.set()
+
+    async def _shared(self) -> dict[str, UnitStatus]:
+        """Return all programs, by a call that begins from now on and serves all who ask meanwhile.
+
+        Raises InitError.
+        """
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._asking))
+            self._next.add_done_callback(
+                lambda t: t.cancelled() or t.exception()
+            )  # heard, if alone
+        return await asyncio.shield(self._next)
+
+    async def _after(
+        self, before: "asyncio.Task[dict[str, UnitStatus]] | None"
+    ) -> dict[str, UnitStatus]:
+        if before is not None:
+            await asyncio.wait((before,))
+        self._asking, self._next = self._next, None
+        return await self._programs()
 
     async def _programs(self) -> dict[str, UnitStatus]:
         """Return all programs by their canonical names. Raises InitError."""
