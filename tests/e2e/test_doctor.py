@@ -55,6 +55,14 @@ def test_each_mend_lights_what_was_dark(host: SteadyHost) -> None:
         assert "polkit refuses" in dark["puma", verb]["why"]
         assert "steadyd grants polkit > " in dark["puma", verb]["mend"]
 
+    only = RULES.partition("check service wrapped")[0].replace("reload, restart", "reload")
+    host.put("/etc/steadyd/rules.d/all.inq", only)
+    host.grant()
+    host.put("/etc/steadyd/rules.d/all.inq", RULES)
+    _, dark = doctor(host)
+    assert ("puma", "reload") not in dark
+    assert "polkit refuses restart, try-restart" in dark["puma", "restart"]["why"]
+
     host.grant()
     host.put("/etc/steadyd/steadyd.toml", '[routes]\ndefault = ["json://127.0.0.1/"]\n')
     host.put("/etc/steadyd/rules.d/all.inq", RULES.partition("check service wrapped")[0])

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -20,7 +19,7 @@ from msgspec import Struct
 from steadyd.cli import fail
 from steadyd.cli.client import print_json
 from steadyd.cli.grants import SUDO_COMMANDS, service_verbs
-from steadyd.cli.offline import NoAnswer, Service, resolve
+from steadyd.cli.offline import NoAnswer, Service, resolve, targets
 from steadyd.cli.terminal import clean, plain
 from steadyd.inits import processes
 from steadyd.model.metric import Subject
@@ -32,7 +31,7 @@ from steadyd.probes.procfs import ProcSampler
 from steadyd.probes.rates import service_readings
 from steadyd.settings import Settings, SettingsError, load
 
-T = TypeVar("T")
+Found = dict[str, dict[str, str]]  # service, metric, why it is dark
 
 BETWEEN = 0.05  # seconds between two samples: rates need both
 VERDICT_SECONDS = 10.0
@@ -137,7 +136,7 @@ def _refusal(service: Service, verb: Verb, user: pwd.struct_passwd) -> tuple[str
     if status is None or user.pw_uid == 0:
         return None
     if status.init == "systemd":
-        return _polkit(service, user)
+        return _polkit(service, verb, user)
     if status.init in SUDO_COMMANDS:
         commands = ([each, status.unit] for each in SUDO_COMMANDS[status.init][verb])
         return next((no for command in commands if (no := _sudo(command, user))), None)
@@ -166,21 +165,21 @@ def _sudo(command: list[str], user: pwd.struct_passwd) -> tuple[str, str] | None
     return None if done.returncode == 0 else (f"sudo refuses `{' '.join(command)}`", mend)
 
 
-def _polkit(service: Service, user: pwd.struct_passwd) -> tuple[str, str] | None:
+def _polkit(service: Service, verb: Verb, user: pwd.struct_passwd) -> tuple[str, str] | None:
     mend = f"steadyd grants polkit > {POLKIT_FILE}"
     if os.geteuid() != 0:
         return "only root may ask polkit for its verdict", "sudo steadyd doctor"
     from steadyd.inits.systemd_polkit import NoVerdict
 
     try:
-        refused = _refused(service, user)
+        refused = _refused(service, verb, user)
     except (OSError, NoVerdict) as error:
         return f"polkit gives no verdict: {clean(error)}", mend
     return (f"polkit refuses {', '.join(refused)}", mend) if refused else None
 
 
-def _refused(service: Service, user: pwd.struct_passwd) -> list[str]:
-    """Return the words that polkit refuses this user for the unit of a service."""
+def _refused(service: Service, verb: Verb, user: pwd.struct_passwd) -> list[str]:
+    """Return the words of a verb that polkit refuses this user for the unit of a service."""
     from steadyd.inits.systemd import default_addresses
     from steadyd.inits.systemd_polkit import refused
 
@@ -189,7 +188,7 @@ def _refused(service: Service, user: pwd.struct_passwd) -> list[str]:
     with subprocess.Popen(
         ["/bin/cat"], stdin=subprocess.PIPE, user=user.pw_uid, group=user.pw_gid, extra_groups=[]
     ) as child:
-        words = sorted(service_verbs(service))
+        words = sorted(service_verbs(service, verb))
         return asyncio.run(refused(default_addresses()[0], unit, words, child.pid, user.pw_uid))
 
 
@@ -198,14 +197,15 @@ def _refused(service: Service, user: pwd.struct_passwd) -> list[str]:
 
 def _metrics(services: Iterable[Service], user: pwd.struct_passwd) -> Iterator[Dark]:
     """Yield each metric that cannot be read of a service that runs."""
-    targets = [
-        SampleTarget(s.name, s.status.cgroup, s.status.main_pid, others=s.status.others)
-        for s in services
-        if s.status is not None and (s.status.cgroup or s.status.main_pid)
-    ]
-    if not targets:
+    running = targets({service.name: service.finding for service in services})
+    if not running:
         return
-    for name, reasons in _as(user, lambda: _readings(targets)).items():
+    try:
+        found = _as(user, lambda: _readings(running))
+    except OSError as error:
+        yield Dark("", "metrics", f"they cannot be read as {user.pw_name}: {error}", "")
+        return
+    for name, reasons in found.items():
         by_reason: dict[str, list[str]] = {}
         for metric, why in reasons.items():
             by_reason.setdefault(why, []).append(metric)
@@ -213,18 +213,18 @@ def _metrics(services: Iterable[Service], user: pwd.struct_passwd) -> Iterator[D
             yield Dark(name, " ".join(metrics), why, _light(why))
 
 
-def _readings(targets: list[SampleTarget]) -> dict[str, dict[str, str]]:
+def _readings(running: list[SampleTarget]) -> Found:
     wanted = [
         metric.id
         for metric in CATALOGUE.metrics
         if metric.probed and metric.per_process and metric.id.family != "init"
     ]
     sampler = ProcSampler()
-    before = sampler.sample(targets)
+    before = sampler.sample(running)
     time.sleep(BETWEEN)
-    after = sampler.sample(targets)
-    found: dict[str, dict[str, str]] = {}
-    for target in targets:
+    after = sampler.sample(running)
+    found: Found = {}
+    for target in running:
         readings = service_readings(wanted, before.get(target.unit), after.get(target.unit))
         dark = {str(m): r.why_missing for m, r in readings.items() if r.value is None}
         if dark:
@@ -238,8 +238,8 @@ def _light(why: str) -> str:
     return ""
 
 
-def _as(user: pwd.struct_passwd, work: Callable[[], T]) -> T:
-    """Do some work as a user, in a process of its own if that is another one."""
+def _as(user: pwd.struct_passwd, work: Callable[[], Found]) -> Found:
+    """Do some work as a user, in a process of its own if that is another one. Raises OSError."""
     if os.geteuid() == user.pw_uid:
         return work()
     back, to = os.pipe()
@@ -252,14 +252,16 @@ def _as(user: pwd.struct_passwd, work: Callable[[], T]) -> T:
             os.setuid(user.pw_uid)
             with os.fdopen(to, "wb") as pipe:
                 pipe.write(msgspec.json.encode(work()))
-        finally:
             os._exit(0)
+        finally:
+            os._exit(1)
     os.close(to)
     with os.fdopen(back, "rb") as pipe:
         text = pipe.read()
-    os.waitpid(pid, 0)
-    result: Any = msgspec.json.decode(text) if text else {}
-    return result  # type: ignore[no-any-return]
+    _, ended = os.waitpid(pid, 0)
+    if ended:
+        raise ChildProcessError("the process that looks ended before it was done")
+    return msgspec.json.decode(text, type=Found)
 
 
 def _user(name: str | None) -> pwd.struct_passwd:

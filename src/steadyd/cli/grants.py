@@ -77,10 +77,16 @@ def needed(services: Iterable[Service]) -> dict[str, tuple[str, ...]]:
     return {unit: tuple(sorted(verbs)) for unit, verbs in sorted(units.items())}
 
 
-def service_verbs(service: Service) -> set[str]:
-    """Return the words that polkit has for what the rules of a service may ask."""
+def service_verbs(service: Service, only: Verb | None = None) -> set[str]:
+    """Return the words that polkit has for what the rules of a service may ask, by one verb."""
     can_reload = service.status is None or service.status.can_reload
-    return {word for rule in service.rules for word in _verbs(rule, can_reload)}
+    return {
+        word
+        for rule in service.rules
+        for verb in rule.verbs
+        if only in (None, verb)
+        for word in _words(rule, verb, can_reload)
+    }
 
 
 def _unit(service: Service) -> str:
@@ -166,7 +172,6 @@ def _can_be_an_argument(unit: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@/+,:~%-]*", unit))
 
 
-def _verbs(rule: Rule, can_reload: bool) -> Iterable[str]:
-    for verb in rule.verbs:
-        by_signal = verb is Verb.RELOAD and not can_reload and rule.params.reload_signal
-        yield from SIGNAL if by_signal else POLKIT_VERBS[verb]
+def _words(rule: Rule, verb: Verb, can_reload: bool) -> Iterable[str]:
+    by_signal = verb is Verb.RELOAD and not can_reload and rule.params.reload_signal
+    return SIGNAL if by_signal else POLKIT_VERBS[verb]

@@ -84,11 +84,15 @@ def look_up(checks: Iterable[Check], settings: Settings) -> list[Service]:
     ]
 
 
-def _pids(findings: Mapping[str, Finding]) -> dict[str, tuple[int, ...]]:
-    targets = [
-        SampleTarget(name, finding.status.cgroup, finding.status.main_pid)
+def targets(findings: Mapping[str, Finding]) -> list[SampleTarget]:
+    """Return what to sample of those services that run, by their names."""
+    return [
+        SampleTarget(name, status.cgroup, status.main_pid, others=status.others)
         for name, finding in findings.items()
-        if finding.status is not None and (finding.status.cgroup or finding.status.main_pid)
+        if (status := finding.status) is not None and (status.cgroup or status.main_pid)
     ]
-    samples = ProcSampler().sample(targets)
+
+
+def _pids(findings: Mapping[str, Finding]) -> dict[str, tuple[int, ...]]:
+    samples = ProcSampler().sample(targets(findings))
     return {name: tuple(p.pid for p in sample.processes) for name, sample in samples.items()}

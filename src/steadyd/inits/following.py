@@ -196,14 +196,19 @@ class FileInit(ABC):
         for folder in folders:
             self._units.setdefault(folder, set()).add(unit)
         if self._folders is not None:
-            for folder in (*home, *folders):
-                self._folders.add(folder)
+            try:
+                for folder in (*home, *folders):
+                    self._folders.add(folder)
+            except OSError as error:
+                self._see_less(str(error.strerror))
 
     def _see_less(self, why: str) -> None:
+        if self._blind:
+            return
         self._blind = True
         log.warning(
-            "%s: folders cannot be watched (%s); they are read every %g s; "
-            "raise fs.inotify.max_user_instances",
+            "%s: not all folders can be watched (%s); they are read every %g s; "
+            "raise fs.inotify.max_user_instances and max_user_watches",
             self.name,
             why,
             POLL_SECONDS,
@@ -218,7 +223,8 @@ class FileInit(ABC):
         try:
             try:
                 folders = Folders(lambda *_: moved.set())
-                folders.keep(set(self.places(unit)))
+                for folder in self.places(unit):
+                    folders.add(folder)
             except OSError:
                 pass  # then by glances alone
             while not test(status := self.read(unit)):

@@ -2,12 +2,13 @@
 
 import asyncio
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Callable
 
 # inotify(7)
-_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
+_MODIFY, _CLOSE_WRITE = 0x2, 0x8
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF, _IGNORED = 0x400, 0x800, 0x8000
 _ONLYDIR, _EXCL_UNLINK = 0x0100_0000, 0x0400_0000
@@ -36,28 +37,23 @@ class Folders:
         self._by_path: dict[str, int] = {}
         asyncio.get_running_loop().add_reader(self._fd, self._read)
 
-    def keep(self, folders: set[str]) -> set[str]:
-        """Watch these folders and no others; return those that cannot be watched."""
-        for path in self._by_path.keys() - folders:
-            self.drop(path)
-        return {path for path in folders - self._by_path.keys() if not self.add(path)}
-
-    def add(self, path: str) -> bool:
-        """Watch one more folder; False if that is not possible (it is not there, say).
+    def add(self, path: str) -> None:
+        """Watch one more folder, if it is there. Raises OSError: the kernel gives no more watches.
 
         What is watched by this name already is looked up again: a link may lead elsewhere now.
         """
         try:
             wd = _checked(self._libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK))
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.ENOMEM):
+                raise
+            return
         if self._by_path.get(path) == wd:
-            return True
+            return
         self.drop(path)
         if (other := self._by_wd.get(wd)) is not None:  # the same folder by another name
             self._by_path.pop(other, None)
         self._by_wd[wd], self._by_path[path] = path, wd
-        return True
 
     def drop(self, path: str) -> None:
         """Watch a folder no longer, if it was."""

@@ -19,12 +19,13 @@ from msgspec.structs import replace
 from steadyd.inits.commands import CommandInit
 from steadyd.inits.following import plain_name, read_state
 from steadyd.inits.pidfile import LARGEST_PID, BadPidFile, process, read
+from steadyd.inits.processes import name as process_name
 from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.ports import InitUnreachable, UnitGone, UnitNotFound
 
 NAME = "openrc"
 RC_SERVICE = ("/sbin/rc-service", "/usr/sbin/rc-service", "/bin/rc-service", "/usr/bin/rc-service")
-_SUPERVISOR = b"supervise-daemon"[:15] + b"\n"  # its comm, cut by the kernel
+_SUPERVISOR = "supervise-daemon"[:15]  # its comm, cut by the kernel
 _MOST = 262_144  # bytes of a script
 _MOST_VALUE = 4096
 _SUPERVISED = "supervised"
@@ -181,7 +182,7 @@ class Openrc(CommandInit):
 
     def _supervised(self, unit: str, pid: int, path: str | None, respawns: int) -> UnitStatus:
         found = process(pid) if 2 <= pid <= LARGEST_PID else None
-        if found is not None and _comm(found.parent) == _SUPERVISOR:
+        if found is not None and process_name(found.parent) == _SUPERVISOR:
             return replace(self.alive(unit, found), respawns=respawns, type=_SUPERVISED)
         try:
             read(f"{self._root}{path or '/'}")
@@ -266,14 +267,6 @@ class Openrc(CommandInit):
         """Return `restart`; OpenRC cannot stop what is gone, so it has to forget that first."""
         crashed = before.state is ServiceState.FAILED and before.reason.startswith("crashed")
         return ("zap", "start") if crashed else ("restart",)
-
-
-def _comm(pid: int) -> bytes:
-    try:
-        with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
-            return file.read(_MOST_VALUE)
-    except OSError:
-        return b""
 
 
 def _number(text: str) -> int:

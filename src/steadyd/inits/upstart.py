@@ -17,6 +17,7 @@ from typing import Self
 from dbus_fast import Message
 
 from steadyd.inits.link import Address, Link, LinkLost, Refused
+from steadyd.inits.processes import started as started_at
 from steadyd.inits.upstart_calls import (
     MATCH,
     has_gone,
@@ -25,7 +26,6 @@ from steadyd.inits.upstart_calls import (
     read_instance,
     refusal,
     running,
-    start_time,
     start_wall_clock,
 )
 from steadyd.inits.upstart_status import (
@@ -257,7 +257,7 @@ class Upstart:
             return
         course = self._course(instance.path)
         course.asked, course.runs = False, 1
-        course.since = start_wall_clock(start_time(instance.main_pid))
+        course.since = start_wall_clock(started_at(instance.main_pid))
 
     # following
 
@@ -345,7 +345,7 @@ class Upstart:
         if named is not None:
             only = instance_path(job, named)
             courses = {only: courses[only]} if only in courses else {}
-        started = {each.main_pid: start_time(each.main_pid) for each in found if each.main_pid}
+        started = {each.main_pid: started_at(each.main_pid) for each in found if each.main_pid}
         return status(unit, found, courses, started), found
 
 

@@ -94,15 +94,6 @@ def running(root: Path = Path("/")) -> bool:
     return bool(pid == 1 and uid == 0)
 
 
-def start_time(pid: int) -> int:
-    """Return field 22 of /proc/PID/stat (clock ticks after boot), 0 if it cannot be read."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read(4096).rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
 def start_wall_clock(ticks: int) -> float:
     """Return when that was, in wall-clock seconds; 0 if it is not known."""
     if not ticks:

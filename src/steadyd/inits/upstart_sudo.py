@@ -1,7 +1,8 @@
 """Upstart's commands through sudo, for a steadyd that does not run as root.
 
 The system bus lets others than root read, not act. `steadyd grants sudoers` allows exactly
-`/sbin/reload NAME` and `/sbin/restart NAME`; sudoers(5) compares arguments word by word.
+the commands that its rules need, such as `/sbin/reload NAME`; sudoers(5) compares arguments word
+by word.
 """
 
 import asyncio
