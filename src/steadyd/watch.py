@@ -113,6 +113,8 @@ class Watch:
         self._services = dict(services)
         self._units = {name: unit for name, unit in self._units.items() if name in services}
         self._reasons = {name: why for name, why in self._reasons.items() if name in services}
+        bound = set(self._units.values())
+        self._runs = {unit: run for unit, run in self._runs.items() if unit in bound}
         self.look_again()
 
     def look_again(self) -> None:

@@ -213,17 +213,42 @@ class SupervisordRig:
         os.kill(self.host.leader_pid, signal.SIGCONT)
 
 
-class RunitRig:
-    """runsv for each service, in a scan folder of the rig's own: runsvdir looks every 5 s only."""
+class SuiteRig:
+    """What runit's and s6's rigs share: services in a scan folder."""
 
-    name = "runit"
     reload_signal = ""
     always_reloads = True
-    groups = signals = False
-    scan = "/srv/service"
+    groups = False
+    scan: str
 
     def __init__(self, host: Any) -> None:
         self.host = host
+
+    def unit(self, name: str) -> str:
+        return name
+
+    def pids(self, status: UnitStatus) -> list[int]:
+        return _pids(self.host, status)
+
+    def lose(self) -> None:
+        self.host.run(["mv", self.scan, f"{self.scan}.away"])
+
+    def regain(self) -> None:
+        self.host.run(["mv", f"{self.scan}.away", self.scan])
+
+    def hang(self) -> None:
+        """There is nothing that could."""
+
+    def unhang(self) -> None:
+        """See hang."""
+
+
+class RunitRig(SuiteRig):
+    """runsv for each service, in a scan folder of the rig's own: runsvdir looks every 5 s only."""
+
+    name = "runit"
+    signals = False
+    scan = "/srv/service"
 
     @asynccontextmanager
     async def adapter(self) -> AsyncIterator[InitSystem]:
@@ -258,36 +283,13 @@ class RunitRig:
         pid = self.host.get(f"{self.scan}/{name}/supervise/pid").strip()
         self.host.run(["kill", f"-{signal}", pid])
 
-    def unit(self, name: str) -> str:
-        return name
 
-    def pids(self, status: UnitStatus) -> list[int]:
-        return _pids(self.host, status)
-
-    def lose(self) -> None:
-        self.host.run(["mv", self.scan, f"{self.scan}.away"])
-
-    def regain(self) -> None:
-        self.host.run(["mv", f"{self.scan}.away", self.scan])
-
-    def hang(self) -> None:
-        """There is nothing that could."""
-
-    def unhang(self) -> None:
-        """See hang."""
-
-
-class S6Rig:
+class S6Rig(SuiteRig):
     """s6-svscan, told of each new service."""
 
     name = "s6"
-    reload_signal = ""
-    always_reloads = signals = True
-    groups = False
+    signals = True
     scan = "/etc/s6-service"
-
-    def __init__(self, host: Any) -> None:
-        self.host = host
 
     @asynccontextmanager
     async def adapter(self) -> AsyncIterator[InitSystem]:
@@ -318,24 +320,6 @@ class S6Rig:
         pid = int(self.host.out(["s6-svstat", "-o", "pid", f"{self.scan}/{name}"]))
         if pid > 1:  # it is -1 while the service is down
             self.host.run(["kill", f"-{signal}", str(pid)])
-
-    def unit(self, name: str) -> str:
-        return name
-
-    def pids(self, status: UnitStatus) -> list[int]:
-        return _pids(self.host, status)
-
-    def lose(self) -> None:
-        self.host.run(["mv", self.scan, f"{self.scan}.away"])
-
-    def regain(self) -> None:
-        self.host.run(["mv", f"{self.scan}.away", self.scan])
-
-    def hang(self) -> None:
-        """There is nothing that could."""
-
-    def unhang(self) -> None:
-        """See hang."""
 
 
 def _pids(host: Any, status: UnitStatus) -> list[int]:
