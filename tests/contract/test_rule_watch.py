@@ -304,8 +304,10 @@ async def test_what_goes_on_and_on_is_told_after_a_while(
     done = threading.Event()
 
     def write() -> None:
+        # replaced in one step: whoever reads it at any moment reads it whole
         while not done.wait(watch.SETTLE / 10):
-            (rules / "app.inq").write_text(NEW)
+            (rules / "new").write_text(NEW)
+            (rules / "new").rename(rules / "app.inq")
 
     async with watching(rules) as heard:
         writer = asyncio.create_task(asyncio.to_thread(write))
