@@ -472,7 +472,7 @@ def test_a_command_that_only_asks_starts_without_the_daemons_libraries(
     code = (
         "import sys\nfrom steadyd.__main__ import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "heavy = 'asyncio prometheus_client apprise starlette uvicorn dbus_fast apscheduler'\n"
+        "heavy = 'asyncio prometheus_client apprise starlette h11 dbus_fast apscheduler'\n"
         "heavy += ' watchdog psutil bcrypt yaml sqlite3'\n"
         "print('loaded', *[m for m in heavy.split() if m in sys.modules])"
     )
