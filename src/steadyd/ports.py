@@ -83,15 +83,24 @@ class InitSystem(Protocol):
         Raises UnitNotFound, InitUnreachable.
         """
 
+    async def units(self, glob: str) -> Collection[str]:
+        """Return the canonical ids of all units that a glob stands for, with or without suffix.
+
+        Never those on which steadyd does not act: its own, the init's, the bus's. Raises
+        InitUnreachable, NotPermitted.
+        """
+
     async def watch(self, units: Collection[str]) -> None:
         """Replace the set of watched units; each new one is reported soon after."""
 
     async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
         """Carry a verb out and return when the init says that it is done.
 
-        `restart` does not start what is stopped unless the unit failed. `signal` is the
-        `reload_signal` of the check where the unit has no reload of its own. Raises InitError;
-        VerbFailed also where the call succeeded and the unit is not running afterwards.
+        `restart` does not start what is stopped unless the unit failed; `start` of what runs and
+        `stop` of what does not have nothing to do. `signal` names the one that is sent to the main
+        process: for `signal` always, for `reload` where the unit has no reload of its own. Raises
+        InitError; VerbFailed also where the call succeeded and the unit is not afterwards as the
+        verb wants it (after `signal` nothing is expected of it).
         """
 
     async def close(self) -> None:

@@ -49,6 +49,10 @@ class Remote:
         found: UnitStatus = await self._ask("find", name)
         return found
 
+    async def units(self, glob: str) -> Collection[str]:
+        units: Collection[str] = await self._ask("units", glob)
+        return units
+
     async def watch(self, units: Collection[str]) -> None:
         await self._ask("watch", tuple(units))
 

@@ -26,7 +26,7 @@ class OpenrcRig:
 
     name = "openrc"
     reload_signal = ""
-    always_reloads = groups = signals = False
+    always_reloads = groups = signals = keeps_running = False
 
     def __init__(self, host: Any) -> None:
         self.host = host

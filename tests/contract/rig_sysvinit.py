@@ -42,6 +42,7 @@ class SysvinitRig:
     name = "sysvinit"
     reload_signal = ""
     always_reloads = groups = signals = False
+    keeps_running = True
 
     def __init__(self, host: Any) -> None:
         self.host = host

@@ -33,7 +33,7 @@ class UpstartRig:
 
     name = "upstart"
     reload_signal = ""
-    groups = False
+    groups = keeps_running = False
     signals = always_reloads = True
 
     def __init__(self, host: Any) -> None:

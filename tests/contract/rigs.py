@@ -62,6 +62,7 @@ class Rig(Protocol):
     always_reloads whether the init itself sends SIGHUP where nothing else is said
     groups         whether every process of a service is known, also those that left its tree
     signals        whether it tells by which signal a process ended
+    keeps_running  whether what it respawns can be neither stopped nor started
     """
 
     name: str
@@ -69,6 +70,7 @@ class Rig(Protocol):
     always_reloads: bool
     groups: bool
     signals: bool
+    keeps_running: bool
 
     def adapter(self) -> Any:
         """Return an async context manager of an adapter."""
@@ -92,7 +94,7 @@ class SystemdRig:
 
     name = "systemd"
     reload_signal = ""
-    always_reloads = False
+    always_reloads = keeps_running = False
     groups = signals = True
 
     def __init__(self, host: Any, private: bool = False) -> None:
@@ -158,7 +160,7 @@ class SupervisordRig:
 
     name = "supervisord"
     reload_signal = "HUP"
-    always_reloads = groups = signals = False
+    always_reloads = groups = signals = keeps_running = False
     socket = "/run/supervisor.sock"
 
     def __init__(self, host: Any) -> None:
@@ -218,7 +220,7 @@ class SuiteRig:
 
     reload_signal = ""
     always_reloads = True
-    groups = False
+    groups = keeps_running = False
     scan: str
 
     def __init__(self, host: Any) -> None:

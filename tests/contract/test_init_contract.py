@@ -208,6 +208,20 @@ async def test_no_name_is_more_than_a_name(init: InitSystem, name: str) -> None:
     assert str(caught.value).isprintable()
 
 
+async def test_a_glob_stands_for_all_units_of_that_name_running_or_not(
+    init: InitSystem, rig: Rig, new: Callable[..., str]
+) -> None:
+    up, down = new(), new(start=False)
+    kind, _, common = up.partition("-")
+    units = {rig.unit(up), rig.unit(down)}
+    assert set(await init.units(f"*-{common}")) == units
+    assert set(await init.units(f"{kind[:-1]}[0-9]-{common}")) == units
+    assert set(await init.units(up)) == {rig.unit(up)}
+    for nothing in ("", "ghost*", "../*", f"{up}?", common, "-*", "[", "x\0*", "\udc80*"):
+        assert not await init.units(nothing), nothing
+    assert not await init.units("*dbus*")
+
+
 # states
 
 
@@ -380,6 +394,57 @@ async def test_a_restart_does_not_undo_a_stop(
     with pytest.raises(VerbFailed, match="stop"):
         await init.perform(Verb.RESTART, rig.unit(name), deadline=10)
     assert (await init.find(name)).stopped
+
+
+@pytest.mark.parametrize("respawn", [False, True], ids=["", "respawned"])
+async def test_a_stop_ends_it_and_a_start_starts_it_and_both_may_be_asked_twice(
+    init: InitSystem, rig: Rig, new: Callable[..., str], respawn: bool
+) -> None:
+    name, unit = (name := new(respawn=respawn)), rig.unit(name)
+    before = await init.find(name)
+    if rig.keeps_running and respawn:
+        with pytest.raises(NotSupported) as caught:
+            await init.perform(Verb.STOP, unit, deadline=10)
+        assert caught.value.mend
+        return
+    async with following(init, unit) as follower:
+        await first_up(follower, unit)
+        for _ in range(2):
+            await init.perform(Verb.STOP, unit, deadline=10)
+            assert not (await init.find(name)).main_pid
+        _, told = await follower.until(of(unit, lambda s: s.stopped))
+        assert isinstance(told, UnitStatus)
+        assert told.reason
+        seen = len(follower.reports)
+        await init.perform(Verb.START, unit, deadline=10)
+        _, after = await follower.until(of(unit, is_up), seen)
+        assert isinstance(after, UnitStatus)
+        assert after.invocation != before.invocation
+        assert after.respawns <= told.respawns
+        await init.perform(Verb.START, unit, deadline=10)
+        assert (await init.find(name)).invocation == after.invocation
+
+
+@TELLING
+async def test_a_start_after_which_it_does_not_run_says_why(
+    init: InitSystem, rig: Rig, new: Callable[..., str]
+) -> None:
+    name = new(start=False, command="exit 7")
+    with pytest.raises(VerbFailed, match=r"7|stay up"):
+        await init.perform(Verb.START, rig.unit(name), deadline=10)
+
+
+async def test_a_signal_reaches_the_main_process_whatever_comes_of_it(
+    init: InitSystem, rig: Rig, new: Callable[..., str]
+) -> None:
+    name, unit = (name := new()), rig.unit(name)
+    with pytest.raises(NotSupported, match="signal"):
+        await init.perform(Verb.SIGNAL, unit, signal="NONSENSE", deadline=10)
+    async with following(init, unit) as follower:
+        await first_up(follower, unit)
+        seen = len(follower.reports)
+        await init.perform(Verb.SIGNAL, unit, signal="KILL", deadline=10)
+        await follower.until(of(unit, lambda s: not s.main_pid), seen)
 
 
 async def test_a_signal_reloads_where_the_init_cannot(

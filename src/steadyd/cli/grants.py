@@ -13,18 +13,24 @@ from steadyd.inits.systemd_status import unit_name
 from steadyd.model.rule import Rule, Verb
 from steadyd.settings import SettingsError
 
+SIGNAL = ("kill",)
 # The words that systemd gives to polkit for the D-Bus calls that a verb may need.
 POLKIT_VERBS = {
     Verb.RELOAD: ("reload",),
     Verb.RESTART: ("restart", "try-restart"),
+    Verb.START: ("start",),
+    Verb.STOP: ("stop",),
+    Verb.SIGNAL: SIGNAL,
 }
-SIGNAL = ("kill",)
 # What the adapters run through sudo, whole command lines with absolute paths (sudoers(5)).
 # Upstart's restart does not start a job that failed, nor end one with a pre-stop stanza.
 SUDO_COMMANDS: dict[str, dict[Verb, tuple[str, ...]]] = {
     "upstart": {
         Verb.RELOAD: ("/sbin/reload",),
         Verb.RESTART: ("/sbin/restart", "/sbin/start", "/sbin/stop"),
+        Verb.START: ("/sbin/start",),
+        Verb.STOP: ("/sbin/stop",),
+        Verb.SIGNAL: (),  # no command of Upstart's sends one
     }
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from steadyd.inits.pidfile import PidFileInit
+from steadyd.inits.signals import signal_number
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.ports import InitUnreachable, NotPermitted, NotSupported, VerbFailed
@@ -116,17 +117,30 @@ class CommandInit(PidFileInit):
         before = await self.find(unit)
         try:
             async with asyncio.timeout(deadline):
-                if verb is Verb.RELOAD:
-                    await self.reload(before, signal, deadline)
-                else:
-                    if before.stopped:
-                        why = "it is stopped, and a restart does not undo a stop"
-                        raise VerbFailed(self.name, unit, verb, why)
-                    await self.restart(before, deadline)
+                await self._perform(verb, before, signal, deadline)
         except TimeoutError:
             why = f"not done within {deadline:g} s"
             mend = "run its script by hand and see where it waits"
             raise VerbFailed(self.name, unit, verb, why, mend) from None
+
+    async def _perform(self, verb: Verb, before: UnitStatus, signal: str, deadline: float) -> None:
+        match verb:
+            case Verb.RELOAD:
+                await self.reload(before, signal, deadline)
+            case Verb.RESTART:
+                if before.stopped:
+                    why = "it is stopped, and a restart does not undo a stop"
+                    raise VerbFailed(self.name, before.unit, verb, why)
+                await self.restart(before, deadline)
+            case Verb.START if before.state is not ServiceState.ACTIVE:
+                await self.start(before, deadline)
+            case Verb.STOP if not before.stopped:
+                await self.stop(before, deadline)
+            case Verb.SIGNAL:
+                number = signal_number(self.name, before.unit, verb, signal)
+                await self.signalled(verb, before, number)
+            case Verb.START | Verb.STOP:
+                return  # it is so already
 
     async def reload(self, before: UnitStatus, signal: str, deadline: float) -> None:
         """Reload a unit by its own command, or by a signal where one is given."""
@@ -146,9 +160,24 @@ class CommandInit(PidFileInit):
 
     async def restart(self, before: UnitStatus, deadline: float) -> None:
         """Restart a unit, and wait until it is another process that lives."""
+        await self._started_by(Verb.RESTART, self.restarting(before), before, deadline)
+
+    async def start(self, before: UnitStatus, deadline: float) -> None:
+        """Start a unit, and wait until it lives."""
+        words = [word for word in self.restarting(before) if word != "restart"] or ["start"]
+        await self._started_by(Verb.START, words, before, deadline)
+
+    async def stop(self, before: UnitStatus, deadline: float) -> None:
+        """Stop a unit, and wait until its process is gone."""
+        await self.tell(Verb.STOP, "stop", before.unit, deadline)
+        await self.until(before.unit, lambda now: not now.main_pid and not now.acting)
+
+    async def _started_by(
+        self, verb: Verb, words: Sequence[str], before: UnitStatus, deadline: float
+    ) -> None:
         unit, dead = before.unit, self._named.get(before.unit)
-        for word in self.restarting(before):
-            await self.tell(Verb.RESTART, word, unit, deadline)
+        for word in words:
+            await self.tell(verb, word, unit, deadline)
 
         def done(now: UnitStatus) -> bool:
             if now.state is ServiceState.FAILED:
@@ -157,8 +186,8 @@ class CommandInit(PidFileInit):
 
         after = await self.until(unit, done)
         if after.state is ServiceState.FAILED:
-            raise VerbFailed(self.name, unit, Verb.RESTART, after.reason)
-        await self.settled(Verb.RESTART, unit, after.main_pid)
+            raise VerbFailed(self.name, unit, verb, after.reason)
+        await self.settled(verb, unit, after.main_pid)
 
     async def tell(self, verb: Verb, word: str, unit: str, deadline: float) -> None:
         """Run one command. Raises InitError: it could not be run, or says that it failed."""

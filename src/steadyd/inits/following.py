@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import os
-import signal as signals
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
@@ -12,13 +11,13 @@ from collections.abc import Callable, Collection, Iterable
 from steadyd.inits.exits import Exits
 from steadyd.inits.inotify import Folders
 from steadyd.model.rule import Verb
-from steadyd.model.service import UnitStatus
+from steadyd.model.service import UnitStatus, matches
 from steadyd.ports import (
     InitError,
     InitLost,
     InitReached,
     InitReport,
-    NotSupported,
+    InitUnreachable,
     UnitGone,
     UnitNotFound,
     VerbFailed,
@@ -72,6 +71,10 @@ class FileInit(ABC):
         """Return the folders that are gone when the init system is."""
         return ()
 
+    def names(self) -> Iterable[str]:
+        """Return all names that may be those of services. Raises OSError."""
+        return ()
+
     def concerns(self, unit: str, name: str) -> bool:
         """Tell whether a change of this name in one of its places may concern a unit."""
         return True
@@ -85,6 +88,24 @@ class FileInit(ABC):
     async def find(self, name: str) -> UnitStatus:
         """Find a service by its name. Raises InitError."""
         return self.read(name)
+
+    async def units(self, glob: str) -> Collection[str]:
+        """Return the services that a glob stands for."""
+        if why := self.trouble():
+            raise InitUnreachable(self.name, ascii(glob)[:80], "list", why)
+        try:
+            return {name for name in self.names() if matches(glob, name) and self.is_unit(name)}
+        except OSError as error:
+            why = str(error.strerror)
+            raise InitUnreachable(self.name, ascii(glob)[:80], "list", why) from None
+
+    def is_unit(self, name: str) -> bool:
+        """Tell whether a name is that of a service."""
+        try:
+            self.read(name)
+        except InitError:
+            return False
+        return True
 
     async def watch(self, units: Collection[str]) -> None:
         """Replace the set of watched units."""
@@ -255,14 +276,6 @@ def plain_name(init: str, name: str) -> str:
     if not name.isprintable() or not name.isascii():
         raise UnitNotFound(init, ascii(name[:40]), "find", "this cannot be a service's name")
     return name
-
-
-def reload_signal(init: str, unit: str, name: str) -> signals.Signals:
-    """Return a signal to reload by. Raises NotSupported: it is none."""
-    number = getattr(signals, f"SIG{name.upper().removeprefix('SIG')}", None)
-    if not isinstance(number, signals.Signals) or number in (signals.SIGKILL, signals.SIGSTOP):
-        raise NotSupported(init, unit, Verb.RELOAD, f"{name!a} is no signal to reload by")
-    return number
 
 
 def read_state(path: str, most: int) -> bytes:

@@ -83,6 +83,10 @@ class Openrc(CommandInit):
         """Return the folder of all states."""
         return (self._state,)
 
+    def names(self) -> Iterable[str]:
+        """Return the scripts."""
+        return os.listdir(self._scripts)
+
     def places(self, unit: str) -> Iterable[str]:
         """Return the folders of the script, of the states, of the values and of the pid file."""
         folders = {self._scripts, self._state, f"{self._state}/options"}

@@ -9,7 +9,8 @@ import stat
 import time
 from collections.abc import Callable
 
-from steadyd.inits.following import FileInit, reload_signal
+from steadyd.inits.following import FileInit
+from steadyd.inits.signals import signal_number
 from steadyd.model.rule import Verb
 from steadyd.model.service import ProcessId, ServiceState, UnitStatus
 from steadyd.ports import InitReport, NotPermitted, VerbFailed
@@ -241,7 +242,7 @@ class PidFileInit(FileInit):
 
     async def reload_by(self, before: UnitStatus, name: str) -> None:
         """Reload a unit by a signal to its main process. Raises InitError."""
-        number = reload_signal(self.name, before.unit, name)
+        number = signal_number(self.name, before.unit, Verb.RELOAD, name)
         target = await self.signalled(Verb.RELOAD, before, number)
         try:
             await self.settled(Verb.RELOAD, before.unit, target.pid)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from steadyd.inits.pidfile import BadPidFile, PidFileInit, Running, process
 from steadyd.inits.processes import arguments
+from steadyd.inits.signals import signal_number
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.ports import NotSupported, UnitNotFound, VerbFailed
@@ -118,11 +119,14 @@ class Process(PidFileInit):
                 self._wake.set()
 
     async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
-        """Reload by a signal; there is nobody to ask for anything else."""
+        """Reload by a signal, or send one; there is nobody to ask for anything else."""
         before = await self.find(unit)
-        if verb is Verb.RESTART:
+        if verb is Verb.SIGNAL:
+            await self.signalled(verb, before, signal_number(NAME, unit, verb, signal))
+            return
+        if verb is not Verb.RELOAD:
             mend = "name the init that keeps it"
-            raise NotSupported(NAME, unit, verb, "no init system starts it", mend)
+            raise NotSupported(NAME, unit, verb, "no init system keeps it", mend)
         if not signal:
             mend = "name the signal to send: with reload_signal HUP"
             raise NotSupported(NAME, unit, verb, "a mere process has no reload", mend)

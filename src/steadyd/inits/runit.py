@@ -31,6 +31,10 @@ class Runit(Supervise):
         signals.SIGQUIT: b"q",
         signals.SIGUSR1: b"1",
         signals.SIGUSR2: b"2",
+        signals.SIGTERM: b"t",
+        signals.SIGKILL: b"k",
+        signals.SIGSTOP: b"p",
+        signals.SIGCONT: b"c",
     }
 
     @staticmethod

@@ -32,6 +32,10 @@ class S6(Supervise):
         signals.SIGQUIT: b"q",
         signals.SIGUSR1: b"1",
         signals.SIGUSR2: b"2",
+        signals.SIGTERM: b"t",
+        signals.SIGKILL: b"k",
+        signals.SIGSTOP: b"p",
+        signals.SIGCONT: b"c",
         signals.SIGWINCH: b"y",
     }
 

@@ -20,10 +20,10 @@ from steadyd.inits.following import (
     FileInit,
     plain_name,
     read_state,
-    reload_signal,
     write_command,
 )
 from steadyd.inits.processes import arguments, running
+from steadyd.inits.signals import signal_number
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.ports import (
@@ -91,6 +91,10 @@ class Supervise(FileInit):
     def home(self) -> Iterable[str]:
         """Return the scan folder."""
         return (self._folder,)
+
+    def names(self) -> Iterable[str]:
+        """Return what is in the scan folder."""
+        return os.listdir(self._folder)
 
     def places(self, unit: str) -> Iterable[str]:
         """Return the folder of the unit's state, and those above that may be made later."""
@@ -167,28 +171,52 @@ class Supervise(FileInit):
         before = self.read(unit)
         try:
             async with asyncio.timeout(deadline):
-                if verb is Verb.RELOAD:
-                    await self._reload(unit, before, signal)
-                else:
-                    await self._restart(unit, before)
+                match verb:
+                    case Verb.RELOAD:
+                        await self._reload(unit, before, signal)
+                    case Verb.RESTART:
+                        await self._restart(unit, before)
+                    case Verb.START:
+                        await self._start(unit, before)
+                    case Verb.STOP:
+                        await self._stop(unit, before)
+                    case Verb.SIGNAL:
+                        self._signal(verb, unit, before, signal)
         except TimeoutError:
             why, mend = f"not done within {deadline:g} s", f"{self.force} {self._folder}/{unit}"
             raise VerbFailed(self.name, unit, verb, why, mend) from None
 
     async def _reload(self, unit: str, before: UnitStatus, name: str) -> None:
-        number = reload_signal(self.name, unit, name or "HUP")
-        if number not in self.letters:
-            why = f"{self.name} does not send {number.name}"
-            known = ", ".join(each.name.removeprefix("SIG") for each in self.letters)
-            raise NotSupported(self.name, unit, Verb.RELOAD, why, f"use one of {known}")
-        if not before.main_pid:
-            raise VerbFailed(self.name, unit, Verb.RELOAD, f"it does not run: {before.reason}")
-        self._tell(Verb.RELOAD, unit, self.letters[number])
+        number = self._signal(Verb.RELOAD, unit, before, name or "HUP")
         try:
             await self.settled(Verb.RELOAD, unit, before.main_pid)
         except VerbFailed as error:
             why = f"{number.name} ended its process: {error.why}"
             raise VerbFailed(self.name, unit, Verb.RELOAD, why) from None
+
+    def _signal(self, verb: Verb, unit: str, before: UnitStatus, name: str) -> signals.Signals:
+        number = signal_number(self.name, unit, verb, name)
+        if number not in self.letters:
+            why = f"{self.name} does not send {number.name}"
+            known = ", ".join(each.name.removeprefix("SIG") for each in self.letters)
+            raise NotSupported(self.name, unit, verb, why, f"use one of {known}")
+        if not before.main_pid:
+            raise VerbFailed(self.name, unit, verb, f"it does not run: {before.reason}")
+        self._tell(verb, unit, self.letters[number])
+        return number
+
+    async def _start(self, unit: str, before: UnitStatus) -> None:
+        if before.state is ServiceState.ACTIVE and before.type != ONCE:
+            return
+        self._asked.add(unit)
+        self._tell(Verb.START, unit, b"u")
+        after = await self.until(unit, lambda now: now.state is ServiceState.ACTIVE)
+        await self.settled(Verb.START, unit, after.main_pid)
+
+    async def _stop(self, unit: str, before: UnitStatus) -> None:
+        self._asked.add(unit)
+        self._tell(Verb.STOP, unit, b"d")
+        await self.until(unit, lambda now: now.state in _AT_REST)
 
     async def _restart(self, unit: str, before: UnitStatus) -> None:
         told = self._told.get(unit)

@@ -14,7 +14,7 @@ import http.client
 import math
 import os
 import random
-import signal
+import signal as signals
 import socket
 import time
 import xmlrpc.client
@@ -26,9 +26,10 @@ from xml.parsers.expat import ExpatError
 from msgspec.structs import replace
 
 from steadyd.inits.exits import Exits
+from steadyd.inits.signals import signal_number
 from steadyd.inits.supervisord_rpc import Connection, call, without_password
 from steadyd.model.rule import Verb
-from steadyd.model.service import ServiceState, UnitStatus
+from steadyd.model.service import ServiceState, UnitStatus, matches
 from steadyd.ports import (
     InitError,
     InitLost,
@@ -172,6 +173,10 @@ class Supervisord:
             raise UnitNotFound(NAME, name, "find", self._absent(name, programs))
         return self._counted(status)
 
+    async def units(self, glob: str) -> Collection[str]:
+        """Return the programs that a glob stands for."""
+        return {unit for unit in await self._shared() if matches(glob, unit)}
+
     async def watch(self, units: Collection[str]) -> None:
         """Replace the set of watched units."""
         self._watched = frozenset(units)
@@ -179,15 +184,22 @@ class Supervisord:
         self._look.set()
 
     async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
-        """Restart, or reload by sending `signal`: supervisord has no reload of a program."""
+        """Carry a verb out; reload is to send `signal`: supervisord has none of a program."""
         progress = _Progress()
         self._restarting.add(unit)
         try:
             async with asyncio.timeout(deadline):
-                if verb is Verb.RELOAD:
-                    await self._reload(unit, signal)
-                else:
-                    await self._restart(unit, deadline, progress)
+                match verb:
+                    case Verb.RELOAD:
+                        await self._reload(unit, signal)
+                    case Verb.RESTART:
+                        await self._restart(unit, deadline, progress)
+                    case Verb.START:
+                        await self._start(unit, deadline)
+                    case Verb.STOP:
+                        await self._stop(unit, deadline)
+                    case Verb.SIGNAL:
+                        await self._signal(verb, unit, signal)
         except TimeoutError as error:
             why = f"supervisord was not done after {deadline:g} s"
             raise VerbFailed(NAME, unit, verb, why, progress.mend) from error
@@ -205,14 +217,35 @@ class Supervisord:
         if not name:
             mend = "name one: with reload_signal HUP"
             raise NotSupported(NAME, unit, "reload", "supervisord has no reload", mend)
-        number = getattr(signal, f"SIG{name.upper().removeprefix('SIG')}", None)
-        if not isinstance(number, signal.Signals) or number in (signal.SIGKILL, signal.SIGSTOP):
-            raise NotSupported(NAME, unit, "reload", f"{name!a} is no signal to reload by")
-        await self._call("signalProcess", unit, number.name.removeprefix("SIG"), doing="reload")
+        number = await self._signal(Verb.RELOAD, unit, name)
         await asyncio.sleep(SETTLE)
         after = await self.find(unit)
         if after.main_pid != before.main_pid:
             raise VerbFailed(NAME, unit, "reload", f"{number.name} ended its process")
+
+    async def _signal(self, verb: Verb, unit: str, name: str) -> signals.Signals:
+        number = signal_number(NAME, unit, verb, name)
+        await self._call("signalProcess", unit, number.name.removeprefix("SIG"), doing=verb)
+        return number
+
+    async def _start(self, unit: str, deadline: float) -> None:
+        with contextlib.suppress(_AlreadyStarted):
+            await self._call("startProcess", unit, True, doing="start", timeout=deadline + 1)
+        await self._lives(Verb.START, unit)
+
+    async def _stop(self, unit: str, deadline: float) -> None:
+        with contextlib.suppress(_NotRunning):
+            await self._call("stopProcess", unit, True, doing="stop", timeout=deadline + 1)
+        after = await self.find(unit)
+        if after.main_pid:
+            raise VerbFailed(NAME, unit, Verb.STOP, f"it is {after.state} afterwards")
+
+    async def _lives(self, verb: Verb, unit: str) -> None:
+        await asyncio.sleep(SETTLE)
+        after = await self.find(unit)
+        if after.state is not ServiceState.ACTIVE:
+            why = f"it is {after.state} afterwards: {after.reason}"
+            raise VerbFailed(NAME, unit, verb, why)
 
     async def _restart(self, unit: str, deadline: float, progress: "_Progress") -> None:
         before = await self.find(unit)
@@ -227,11 +260,7 @@ class Supervisord:
         with contextlib.suppress(_AlreadyStarted):  # by supervisord itself, after a crash
             await self._call("startProcess", unit, True, doing="restart", timeout=deadline + 1)
         progress.mend = ""
-        await asyncio.sleep(SETTLE)
-        after = await self.find(unit)
-        if after.state is not ServiceState.ACTIVE:
-            why = f"it is {after.state} afterwards: {after.reason}"
-            raise VerbFailed(NAME, unit, "restart", why)
+        await self._lives(Verb.RESTART, unit)
 
     def _compare(
         self, programs: dict[str, UnitStatus], report: Callable[[InitReport], None]
@@ -375,7 +404,7 @@ def _fault(unit: str, doing: str, fault: xmlrpc.client.Fault) -> InitError:
     if code == BAD_NAME:
         return UnitNotFound(NAME, unit, doing, "supervisord does not know it")
     if code == NOT_RUNNING:
-        kind = _NotRunning if doing == "restart" else VerbFailed
+        kind = _NotRunning if doing in ("restart", "stop") else VerbFailed
         return kind(NAME, unit, doing, "it does not run")
     if code == ALREADY_STARTED:
         return _AlreadyStarted(NAME, unit, doing, "it runs already")

@@ -7,7 +7,6 @@ which coalesce. Besides these only a slow reconcile, and a ping against a hung b
 import asyncio
 import os
 import random
-import signal as signals
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Self
@@ -15,6 +14,7 @@ from typing import Self
 from dbus_fast import Message
 
 from steadyd.inits.link import Address, Link, LinkLost, Refused
+from steadyd.inits.signals import signal_number
 from steadyd.inits.systemd_manager import (
     MANAGER,
     MATCH,
@@ -26,6 +26,7 @@ from steadyd.inits.systemd_manager import (
     properties,
     refusal,
     states,
+    units_like,
 )
 from steadyd.inits.systemd_status import (
     NAME,
@@ -35,6 +36,7 @@ from steadyd.inits.systemd_status import (
     shortfall,
     state_of,
     status,
+    unit_glob,
     unit_name,
     unit_path,
     why_gone,
@@ -117,6 +119,18 @@ class Systemd:
             raise UnitNotFound(NAME, unit, "find", why)
         return status(found)
 
+    async def units(self, glob: str) -> Collection[str]:
+        """Return the units, loaded or only on disk, that a glob stands for."""
+        try:
+            pattern = unit_glob(glob)
+        except ValueError:
+            return ()
+        try:
+            found = await units_like(await self._reach(), pattern)
+        except (LinkLost, Refused) as error:
+            raise InitUnreachable(NAME, ascii(glob)[:80], "list", str(error)) from None
+        return found - _NEVER - {self._own}
+
     async def watch(self, units: Collection[str]) -> None:
         """Replace the set of watched units, given by canonical id."""
         wanted = {unit_path(unit): unit for unit in units}
@@ -147,9 +161,8 @@ class Systemd:
     async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
         """Carry a verb out within `deadline` seconds; see `ports.InitSystem.perform`.
 
-        `restart` is TryRestartUnit, and RestartUnit for a unit that failed. What is inactive
-        after success was stopped by somebody or rests by design: VerbFailed. A job that is late
-        is left to systemd, not canceled.
+        `restart` is TryRestartUnit, and RestartUnit for a unit that failed. A job that is late is
+        left to systemd, not canceled.
         """
         try:
             async with asyncio.timeout(deadline):
@@ -319,11 +332,14 @@ class Systemd:
 
     async def _perform(self, link: Link, verb: Verb, unit: str, signal: str) -> None:
         before = await self._subject(link, verb, unit)
-        if verb is Verb.RELOAD and not before.can_reload:
+        by_signal = verb is Verb.SIGNAL or (verb is Verb.RELOAD and not before.can_reload)
+        if by_signal:
             await kill_main(link, unit, _signal_number(unit, verb, signal))
         else:
             await self._run_job(link, verb, unit, _method(verb, before))
-        if verb is Verb.RESTART or not before.can_reload:
+        if verb is Verb.SIGNAL:
+            return
+        if by_signal or verb in (Verb.START, Verb.RESTART):
             await asyncio.sleep(SETTLE_SECONDS)
         after = status(await properties(link, unit_path(unit)))
         if wrong := shortfall(verb, before, after):
@@ -350,8 +366,8 @@ class Systemd:
 
 
 def _method(verb: Verb, before: UnitStatus) -> str:
-    if verb is Verb.RELOAD:
-        return "ReloadUnit"
+    if verb is not Verb.RESTART:
+        return f"{verb.capitalize()}Unit"
     if before.stopped:
         why = "it is stopped, and a restart does not undo a stop"
         raise VerbFailed(NAME, before.unit, verb, why)
@@ -363,11 +379,7 @@ def _signal_number(unit: str, verb: Verb, signal: str) -> int:
     if not signal:
         mend = "give the unit an ExecReload=, or the check `with reload_signal HUP`"
         raise NotSupported(NAME, unit, verb, "it has no ExecReload=", mend)
-    name = signal.upper().removeprefix("SIG")
-    number = getattr(signals, f"SIG{name}", None)
-    if not isinstance(number, signals.Signals) or name in ("KILL", "STOP"):
-        raise NotSupported(NAME, unit, verb, f"{signal!a} is no signal to reload by")
-    return int(number)
+    return int(signal_number(NAME, unit, verb, signal))
 
 
 def _limit_hit(result: object) -> bool:

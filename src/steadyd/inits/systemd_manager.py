@@ -101,6 +101,19 @@ async def states(link: Link, units: list[str]) -> dict[str, tuple[str, str, int]
     return {row[0]: (row[3], row[4], row[7]) for row in rows}
 
 
+async def units_like(link: Link, glob: str) -> set[str]:
+    """Return the ids of units that match a pattern (glob(7)), those on disk too.
+
+    Raises Refused, LinkLost.
+    """
+    body: tuple[list[str], list[str]] = ([], [glob])
+    (loaded,) = await link.call(ROOT_PATH, MANAGER, "ListUnitsByPatterns", "asas", body)
+    (files,) = await link.call(ROOT_PATH, MANAGER, "ListUnitFilesByPatterns", "asas", body)
+    on_disk = {path.rpartition("/")[2] for path, state in files if state not in ("alias", "masked")}
+    templates = {unit for unit in on_disk if "@." in unit}
+    return {row[0] for row in loaded if row[2] == "loaded"} | (on_disk - templates)
+
+
 def is_unknown(refused: Refused) -> bool:
     """Tell whether an error says that there is no such unit."""
     return refused.name in _NO_SUCH

@@ -21,6 +21,7 @@ _SUFFIXES = (
     *(".slice", ".socket", ".swap", ".target", ".timer"),
 )
 _LETTERS = frozenset(string.ascii_letters + string.digits + ":-_.\\@")
+_WILD = frozenset("*?[]!^")
 _UNESCAPED = frozenset((string.ascii_letters + string.digits).encode())
 _NAME_MAX = 255
 
@@ -98,6 +99,16 @@ def unit_name(name: str) -> str:
     if at and not instance:
         raise ValueError("it is a template: name an instance of it (NAME@INSTANCE)")
     return unit
+
+
+def unit_glob(glob: str) -> str:
+    """Return the pattern of units that a glob in a rule means: services, if it does not say.
+
+    Raises ValueError: no unit can have such a name.
+    """
+    if not glob or len(glob) > _NAME_MAX or set(glob) - _LETTERS - _WILD:
+        raise ValueError("no unit's name is like this")
+    return glob if glob.endswith(_SUFFIXES) else f"{glob}.service"
 
 
 def unit_path(unit: str) -> str:
@@ -197,7 +208,10 @@ def shortfall(verb: Verb, before: UnitStatus, after: UnitStatus) -> str:
     started_anew = (before.invocation, before.main_pid) != (after.invocation, after.main_pid)
     if verb is Verb.RESTART and not started_anew:
         return "systemd says that it is done, but the unit was not started anew"
-    if after.state in _RUNNING or (after.by_design and verb is Verb.RESTART):
+    if verb is Verb.STOP:
+        at_rest = after.state in (ServiceState.INACTIVE, ServiceState.FAILED)
+        return "" if at_rest and not after.acting else f"it is {after.state} afterwards"
+    if after.state in _RUNNING or (after.by_design and verb is not Verb.RELOAD):
         return ""
     if after.state is ServiceState.ACTIVATING and not after.respawning:
         return ""

@@ -105,6 +105,10 @@ class Sysvinit(CommandInit):
         """Return the folder of the scripts."""
         return (self._scripts,)
 
+    def names(self) -> Iterable[str]:
+        """Return the scripts, and the lines of inittab."""
+        return (*os.listdir(self._scripts), *self._lines())
+
     def places(self, unit: str) -> Iterable[str]:
         """Return the folders of the script and of its pid file, or of inittab and utmp."""
         names, folders = {unit}, {self._scripts}
@@ -246,16 +250,22 @@ class Sysvinit(CommandInit):
 
     # inittab
 
-    def _line(self, unit: str) -> _Line:
-        path = f"{self._root}/etc/inittab"
+    def _lines(self) -> dict[str, _Line]:
+        """Return the lines of inittab that init keeps running, by their ids."""
         try:
-            text = read_state(path, _MOST).decode("latin-1")
-        except OSError as error:
-            text = f"# {error.strerror}"
-        for line in text.splitlines():
-            parts = line.strip().split(":", 3)
-            if len(parts) == 4 and parts[0] == unit and parts[2] in (_RESPAWN, "ondemand"):
-                return _Line(parts[1], parts[2])
+            text = read_state(f"{self._root}/etc/inittab", _MOST).decode("latin-1")
+        except OSError:
+            return {}
+        split = [line.strip().split(":", 3) for line in text.splitlines()]
+        return {
+            parts[0]: _Line(parts[1], parts[2])
+            for parts in reversed(split)  # of two with one id, init takes the first
+            if len(parts) == 4 and parts[2] in (_RESPAWN, "ondemand")
+        }
+
+    def _line(self, unit: str) -> _Line:
+        if line := self._lines().get(unit):
+            return line
         why = f"there is no script of this name in {self._scripts}, and no such respawn line"
         raise UnitNotFound(NAME, unit, "find", why)
 
@@ -327,14 +337,40 @@ class Sysvinit(CommandInit):
             )
             await self.settled(Verb.RESTART, unit, after.main_pid)
         elif unit in self._polled:
-            await self.tell(Verb.RESTART, "restart", unit, deadline)
-            await self._ask(unit)
-            after = self.read(unit)
-            if after.state is not ServiceState.ACTIVE:
-                why = f"it is {after.state} afterwards: {after.reason}"
-                raise VerbFailed(NAME, unit, Verb.RESTART, why)
+            await self._asked_to(Verb.RESTART, unit, deadline, ServiceState.ACTIVE)
         else:
             await super().restart(before, deadline)
+
+    async def start(self, before: UnitStatus, deadline: float) -> None:
+        """Start by the script."""
+        self._no_line(Verb.START, before)
+        if before.unit in self._polled:
+            await self._asked_to(Verb.START, before.unit, deadline, ServiceState.ACTIVE)
+        else:
+            await super().start(before, deadline)
+
+    async def stop(self, before: UnitStatus, deadline: float) -> None:
+        """Stop by the script."""
+        self._no_line(Verb.STOP, before)
+        if before.unit in self._polled:
+            await self._asked_to(Verb.STOP, before.unit, deadline, ServiceState.INACTIVE)
+        else:
+            await super().stop(before, deadline)
+
+    def _no_line(self, verb: Verb, before: UnitStatus) -> None:
+        if before.type == _RESPAWN:
+            mend = "change its line in /etc/inittab to `off`, and then `telinit q`"
+            why = "init keeps the lines of inittab running, and knows no other wish"
+            raise NotSupported(NAME, before.unit, verb, why, mend)
+
+    async def _asked_to(self, verb: Verb, unit: str, deadline: float, wanted: ServiceState) -> None:
+        """Have a script that alone knows the state carry a verb out, and ask it what it is now."""
+        await self.tell(verb, verb, unit, deadline)
+        await self._ask(unit)
+        after = self.read(unit)
+        if after.state is not wanted:
+            why = f"it is {after.state} afterwards: {after.reason}"
+            raise VerbFailed(NAME, unit, verb, why)
 
 
 def _no_script(unit: str, facts: os.stat_result) -> str:

@@ -22,6 +22,7 @@ from steadyd.inits.upstart_calls import (
     MATCH,
     has_gone,
     instances_of,
+    jobs_of,
     ping,
     read_instance,
     refusal,
@@ -39,10 +40,11 @@ from steadyd.inits.upstart_status import (
     ordered,
     split,
     status,
+    unit_of,
 )
 from steadyd.inits.upstart_verbs import Verbs
 from steadyd.model.rule import Verb
-from steadyd.model.service import UnitStatus
+from steadyd.model.service import UnitStatus, matches
 from steadyd.ports import (
     InitLost,
     InitReached,
@@ -112,6 +114,20 @@ class Upstart:
             raise UnitNotFound(NAME, name, "find", found.reason)
         return found[0]
 
+    async def units(self, glob: str) -> Collection[str]:
+        """Return the jobs that a glob stands for, or with `(` in it the instances."""
+        try:
+            link = await self._reach()
+            jobs = await jobs_of(link)
+            if "(" not in glob:
+                return {job for job in jobs if matches(glob, job) and self._verbs.may_act_on(job)}
+            jobs = [job for job in jobs if matches(glob.partition(" (")[0], job)]
+            paths = await asyncio.gather(*(instances_of(link, job_path(job)) for job in jobs))
+        except (LinkLost, Refused) as error:
+            raise InitUnreachable(NAME, ascii(glob)[:80], "list", str(error)) from None
+        named = {unit_of(path) for some in paths for path in some}
+        return {unit for unit in named if unit and matches(glob, unit)}
+
     async def watch(self, units: Collection[str]) -> None:
         """Replace the set of watched units, given by canonical name."""
         known = {unit for watched in self._watched.values() for unit in watched}
@@ -149,10 +165,7 @@ class Upstart:
         try:
             async with asyncio.timeout(deadline):
                 link = await self._reach()
-                if verb is Verb.RELOAD:
-                    await self._verbs.reload(link, unit, signal)
-                else:
-                    await self._verbs.restart(link, unit, deadline)
+                await self._perform(link, verb, unit, signal, deadline)
         except TimeoutError:
             why = f"not done within {deadline:g} s; Upstart goes on with it"
             raise VerbFailed(NAME, unit, verb, why) from None
@@ -160,6 +173,21 @@ class Upstart:
             raise InitUnreachable(NAME, unit, verb, str(lost)) from None
         except Refused as refused:
             raise refusal(unit, verb, refused) from None
+
+    async def _perform(
+        self, link: Link, verb: Verb, unit: str, signal: str, deadline: float
+    ) -> None:
+        match verb:
+            case Verb.RELOAD:
+                await self._verbs.reload(link, unit, signal)
+            case Verb.RESTART:
+                await self._verbs.restart(link, unit, deadline)
+            case Verb.START:
+                await self._verbs.start(link, unit)
+            case Verb.STOP:
+                await self._verbs.stop(link, unit)
+            case Verb.SIGNAL:
+                await self._verbs.signal(link, unit, verb, signal)
 
     async def close(self) -> None:
         """Let go of the connection; `run` ends."""

@@ -16,6 +16,7 @@ from steadyd.inits.upstart_status import (
     SERVICE,
     Instance,
     instance_of,
+    unit_of,
 )
 from steadyd.inits.upstart_sudo import MEND
 from steadyd.model.rule import Verb
@@ -27,6 +28,12 @@ _ERROR = f"{MANAGER}.Error"
 _BUS = "org.freedesktop.DBus"
 _INSTANCES_MAX = 1024
 _PROBE_SECONDS = 1.0
+
+
+async def jobs_of(link: Link) -> list[str]:
+    """Return the names of all jobs. Raises Refused, LinkLost."""
+    (paths,) = await link.call(ROOT_PATH, MANAGER, "GetAllJobs")
+    return [name for path in paths if (name := unit_of(str(path)))]
 
 
 async def instances_of(link: Link, job: str) -> list[str]:

@@ -4,6 +4,7 @@ Goals, states and events: init(5), upstart-events(7); object paths and signals a
 and 1.13 send them.
 """
 
+import re
 import signal
 import string
 from collections.abc import Iterable, Sequence
@@ -150,6 +151,18 @@ def job_of(path: str) -> str:
     return _JOBS + path.removeprefix(_JOBS).split("/")[0]
 
 
+def unit_of(path: str) -> str:
+    """Return the unit that an object path of a job or an instance names, "" if it names none."""
+    job, _, instance = path.removeprefix(_JOBS).partition("/")
+    name, named = _decoded(job), _decoded(instance)
+    unit = f"{name} ({named})" if named else name
+    try:
+        split(unit)
+    except ValueError:
+        return ""
+    return unit
+
+
 def instance_of(path: str, properties: dict[str, object]) -> Instance:
     """Return an instance from its properties; what is not of their type reads as empty."""
     found = properties.get("processes")
@@ -244,6 +257,17 @@ def _encoded(name: str) -> str:
         for byte in name.encode("utf-8", "surrogateescape")
     )
     return escaped or "_"
+
+
+def _decoded(part: str) -> str:
+    """Return the name that a part of an object path was made of, "" if it is none."""
+    if part in ("", "_"):
+        return ""
+    try:
+        codes = re.sub(r"_([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), part)
+        return codes.encode("latin-1").decode()
+    except UnicodeError:
+        return ""
 
 
 def _signal_name(number: int) -> str:

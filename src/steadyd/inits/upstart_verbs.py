@@ -8,6 +8,7 @@ from pathlib import Path
 
 from steadyd.inits import upstart_sudo
 from steadyd.inits.link import Link, Refused
+from steadyd.inits.signals import signal_number
 from steadyd.inits.upstart_calls import denied, has_gone, read_instance
 from steadyd.inits.upstart_status import INSTANCE, JOB, NAME, Instance, job_of, job_path, split
 from steadyd.model.rule import Verb
@@ -31,24 +32,31 @@ class Verbs:
         self._read, self._own = read, own
         self._going: set[asyncio.Task[None]] = set()
 
+    def may_act_on(self, job: str) -> bool:
+        """Tell whether a job is neither our own nor what everybody needs."""
+        return job not in _NEVER and job != self._own
+
+    async def signal(self, link: Link, unit: str, verb: Verb, name: str) -> UnitStatus:
+        """Send a signal to the main process of all instances. Raises InitError, …"""
+        number = signal_number(NAME, unit, verb, name)
+        before, instances = await self._subject(link, verb, unit)
+        for instance in _with_process(unit, verb, instances):
+            await _send(link, unit, verb, instance, number)
+        return before
+
     async def reload(self, link: Link, unit: str, signal: str) -> None:
         """Reload all instances of a unit, by `signal` if it is given. Raises InitError, …"""
-        number = _number(unit, signal) if signal else 0
-        before, instances = await self._subject(link, Verb.RELOAD, unit)
-        mains = [instance for instance in instances if instance.main_pid]
-        if not mains:
-            why = "it runs without a process" if instances else "it is not running"
-            raise VerbFailed(NAME, unit, Verb.RELOAD, why)
-        for instance in mains:
-            if number:
-                await _send(link, unit, instance, number)
-            else:
+        if signal:
+            before = await self.signal(link, unit, Verb.RELOAD, signal)
+        else:
+            before, instances = await self._subject(link, Verb.RELOAD, unit)
+            for instance in _with_process(unit, Verb.RELOAD, instances):
                 await self._ask(link, unit, instance, "Reload", "")
         await asyncio.sleep(SETTLE_SECONDS)
         after, _ = await self._now(link, Verb.RELOAD, unit)
         ended = {before.main_pid, *before.others} - {after.main_pid, *after.others}
         if ended:
-            by = signals.Signals(number).name if number else "the reload signal"
+            by = f"SIG{signal.upper().removeprefix('SIG')}" if signal else "the reload signal"
             text = f"{by} ended its process {min(ended)}; it is {after.state} afterwards"
             raise VerbFailed(NAME, unit, Verb.RELOAD, text)
 
@@ -57,7 +65,7 @@ class Verbs:
         before, instances = await self._subject(link, Verb.RESTART, unit)
         live = [instance for instance in instances if instance.goal == "start"]
         if before.state is ServiceState.FAILED and not live:
-            await self._start(link, unit)
+            await self._start(link, unit, Verb.RESTART)
         elif not live:
             why = "it is stopped, and a restart does not undo a stop"
             raise VerbFailed(NAME, unit, Verb.RESTART, why)
@@ -69,12 +77,34 @@ class Verbs:
         if wrong:
             raise VerbFailed(NAME, unit, Verb.RESTART, wrong)
 
+    async def start(self, link: Link, unit: str) -> None:
+        """Start a unit of which nothing runs. Raises InitError, …"""
+        _, instances = await self._subject(link, Verb.START, unit)
+        if any(instance.goal == "start" for instance in instances):
+            return
+        await self._start(link, unit, Verb.START)
+        await asyncio.sleep(SETTLE_SECONDS)
+        after, _ = await self._now(link, Verb.START, unit)
+        starting = after.state is ServiceState.ACTIVATING and not after.respawning
+        if after.state is not ServiceState.ACTIVE and not starting:
+            why = f"it is {after.state} afterwards: {after.reason}"
+            raise VerbFailed(NAME, unit, Verb.START, why.rstrip(": "))
+
+    async def stop(self, link: Link, unit: str) -> None:
+        """Stop all instances of a unit. Raises InitError, …"""
+        _, instances = await self._subject(link, Verb.STOP, unit)
+        for instance in instances:
+            if instance.goal == "start":
+                await self._ask(link, unit, instance, "Stop", "b", True)
+        after, _ = await self._now(link, Verb.STOP, unit)
+        if after.main_pid or after.others:
+            raise VerbFailed(NAME, unit, Verb.STOP, f"it is {after.state} afterwards")
+
     async def _subject(
         self, link: Link, verb: Verb, unit: str
     ) -> tuple[UnitStatus, list[Instance]]:
         found = await self._now(link, verb, unit)
-        job = split(unit)[0]
-        if job in _NEVER or job == self._own:
+        if not self.may_act_on(split(unit)[0]):
             why = "steadyd never acts on itself, the init or the bus"
             raise NotSupported(NAME, unit, verb, why)
         return found
@@ -114,18 +144,20 @@ class Verbs:
         self, link: Link, unit: str, instance: Instance, environ: list[str]
     ) -> None:
         await self._ask(link, unit, instance, "Stop", "b", True)
-        await self._start(link, unit, environ)
+        await self._start(link, unit, Verb.RESTART, environ)
 
     def _gone(self, going: asyncio.Task[None]) -> None:
         self._going.discard(going)
         if not going.cancelled():
             going.exception()  # whoever still waits has it too
 
-    async def _start(self, link: Link, unit: str, environ: list[str] | None = None) -> None:
+    async def _start(
+        self, link: Link, unit: str, verb: Verb, environ: list[str] | None = None
+    ) -> None:
         job, named = split(unit)
         if named and environ is None:
             why = f"Upstart does not tell what instance {named!a} is started with"
-            raise VerbFailed(NAME, unit, Verb.RESTART, why, f"start {job} KEY=VALUE")
+            raise VerbFailed(NAME, unit, verb, why, f"start {job} KEY=VALUE")
         try:
             await link.call(job_path(job), JOB, "Start", "asb", (environ or [], True), _SECONDS)
         except Refused as refused:
@@ -133,7 +165,7 @@ class Verbs:
                 return  # the state tells
             if refused.name.endswith(".InvalidArgs"):
                 why = str(refused).strip()
-                raise VerbFailed(NAME, unit, Verb.RESTART, why, f"start {job} KEY=VALUE") from None
+                raise VerbFailed(NAME, unit, verb, why, f"start {job} KEY=VALUE") from None
             if not denied(refused):
                 raise
             await upstart_sudo.run("start", job)
@@ -179,34 +211,37 @@ def _environment(pid: int) -> list[str]:
     return [pair for pair in found if not pair.startswith(_NOT_OURS)]
 
 
-async def _send(link: Link, unit: str, instance: Instance, number: int) -> None:
+def _with_process(unit: str, verb: Verb, instances: list[Instance]) -> list[Instance]:
+    """Return the instances that have a process. Raises VerbFailed: none has."""
+    mains = [instance for instance in instances if instance.main_pid]
+    if not mains:
+        why = "it runs without a process" if instances else "it is not running"
+        raise VerbFailed(NAME, unit, verb, why)
+    return mains
+
+
+async def _send(
+    link: Link, unit: str, verb: Verb, instance: Instance, number: signals.Signals
+) -> None:
     """Send a signal to the main process, and to no other that has its number by now."""
     try:
         fd = os.pidfd_open(instance.main_pid)
     except OSError as error:
         why = f"its process {instance.main_pid}: {error.strerror}"
-        raise VerbFailed(NAME, unit, Verb.RELOAD, why) from None
+        raise VerbFailed(NAME, unit, verb, why) from None
     try:
         now = await read_instance(link, instance.path)
         if now is None or now.main_pid != instance.main_pid:
-            raise VerbFailed(NAME, unit, Verb.RELOAD, "its process ended meanwhile")
+            raise VerbFailed(NAME, unit, verb, "its process ended meanwhile")
         signals.pidfd_send_signal(fd, number)
     except PermissionError as error:
         why, mend = f"process {instance.main_pid}: {error.strerror}", "run steadyd as root"
-        raise NotPermitted(NAME, unit, Verb.RELOAD, why, mend) from None
+        raise NotPermitted(NAME, unit, verb, why, mend) from None
     except OSError as error:
         why = f"its process {instance.main_pid}: {error.strerror}"
-        raise VerbFailed(NAME, unit, Verb.RELOAD, why) from None
+        raise VerbFailed(NAME, unit, verb, why) from None
     finally:
         os.close(fd)
-
-
-def _number(unit: str, signal: str) -> int:
-    name = signal.upper().removeprefix("SIG")
-    number = getattr(signals, f"SIG{name}", None)
-    if not isinstance(number, signals.Signals) or name in ("KILL", "STOP"):
-        raise NotSupported(NAME, unit, Verb.RELOAD, f"{signal!a} is no signal to reload by")
-    return int(number)
 
 
 def _shortfall(before: UnitStatus, after: UnitStatus) -> str:

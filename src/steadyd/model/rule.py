@@ -42,6 +42,9 @@ class Verb(StrEnum):
 
     RELOAD = "reload"
     RESTART = "restart"
+    START = "start"
+    STOP = "stop"
+    SIGNAL = "signal"
 
 
 class Severity(StrEnum):

@@ -1,8 +1,19 @@
 """A service as the user names it, the unit behind it, and what the init system says of the unit."""
 
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from msgspec import Struct
+
+
+def is_glob(name: str) -> bool:
+    """Tell whether a service's name stands for several units: `puma@*`."""
+    return any(sign in name for sign in "*?[")
+
+
+def matches(glob: str, unit: str) -> bool:
+    """Tell whether a glob, anchored at both ends, stands for a unit."""
+    return fnmatchcase(unit, glob)
 
 
 class ServiceState(StrEnum):
