@@ -1,21 +1,28 @@
 """steadyd.toml: read once, checked, frozen. Format: contract.md, section 2.
 
-Every error names the file, the key and the mend; an unknown key names the nearest known one.
+The command line goes over the file, and both over an `inspeqtor.conf` in a folder of rules. Every
+error names the file, the key and the mend; an unknown key names the nearest known one.
 """
 
 import difflib
+import logging
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 
+from steadyd import inspeqtor
 from steadyd.model.rule import Budget
+from steadyd.rulefiles import inspeqtorconf
 from steadyd.rulefiles.amounts import duration
-from steadyd.rulefiles.folder import defaults_of
+from steadyd.rulefiles.folder import defaults_of, one_line
+from steadyd.rulefiles.reading import Refused, read_text
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FILE = "/etc/steadyd/steadyd.toml"
 LARGEST_SECRET = 65_536
@@ -55,15 +62,21 @@ class Inits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration, with the defaults of the user who runs us.
 
-    `cycle` is a duration as written; `cycle_seconds` is its value. `routes` holds Apprise URLs
-    as written, `targets()` the URLs themselves. `path` is the file it was read from, "" if none.
+    `cycle` and `deploy` are durations as written, `cycle_seconds` and `deploy_seconds` their
+    values. `routes` holds Apprise URLs as written, `targets()` the URLs themselves. `statsd` is
+    HOST:PORT, "" if nothing is sent there.
+
+    Not of the file: `path` is where it was read from, "" if nowhere; `over` what the command line
+    put over it; `borrowed` the routes that are an inspeqtor.conf's, read while `confs` is true.
     """
 
     rules: tuple[str, ...] = ("/etc/steadyd/rules.d",)
     state: str = ""
     control: str = ""
     cycle: str = "15s"
+    deploy: str = "5m"
     dry_run: bool = False
+    statsd: str = ""
     init: str = "auto"
     web: Web = Web()
     routes: Mapping[str, tuple[str, ...]] = {}
@@ -71,6 +84,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actions: Actions = Actions()
     inits: Inits = Inits()
     path: str = ""
+    over: Mapping[str, Any] = {}
+    borrowed: frozenset[str] = frozenset()
+    confs: bool = True
 
     @property
     def cycle_seconds(self) -> float:
@@ -78,43 +94,125 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return duration(self.cycle)
 
     @property
+    def deploy_seconds(self) -> float:
+        """Return how long a deploy lasts that nobody ends, in seconds."""
+        return duration(self.deploy)
+
+    @property
     def host_budget(self) -> Budget:
         """Return `[actions] host_budget`."""
         return budget(self.actions.host_budget)
 
+    def again(self) -> "Settings":
+        """Return what the file and the same command line say now. Raises SettingsError."""
+        return load(self.path or None, self.over)
+
+    def alone(self) -> "Settings":
+        """Return the same without routes of an inspeqtor.conf, so that a bad one does no harm."""
+        own = {name: urls for name, urls in self.routes.items() if name not in self.borrowed}
+        return msgspec.structs.replace(self, routes=own, borrowed=frozenset(), confs=False)
+
     def targets(self) -> dict[str, tuple[str, ...]]:
-        """Return the URLs of every route, with `file:NAME` read. Raises SettingsError."""
+        """Return the URLs of every route, with `file:NAME` and each inspeqtor.conf read now.
+
+        Raises SettingsError, also for an inspeqtor.conf that cannot be understood.
+        """
         beside = Path(self.path).parent if self.path else Path.cwd()
-        return {
+        own = {
             name: tuple(_url(text, name, beside) for text in urls)
-            for name, urls in self.routes.items()
+            for name, urls in self.alone().routes.items()
         }
+        lent: dict[str, tuple[str, ...]] = {}
+        for conf in read_confs(self.rules) if self.confs else ():
+            if conf.meaning is None:
+                raise SettingsError("; ".join(conf.errors))
+            for error in conf.errors:
+                log.error("%s", error)
+            lent = {**conf.meaning.routes, **lent}
+        return lent | own
 
 
-def load(path: str | None) -> Settings:
+class ConfFile(msgspec.Struct, frozen=True):
+    """An `inspeqtor.conf`: what it means, None where it cannot be read or understood."""
+
+    path: str
+    meaning: inspeqtor.Meaning | None
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def load(path: str | None, over: Mapping[str, Any] | None = None) -> Settings:
     """Read a configuration; None: the one at its default place, if there is one.
 
-    Raises SettingsError.
+    `over` has the form of the file and goes over it. Raises SettingsError.
     """
+    named, data = _read(path)
+    over = over or {}
+    for key, value in over.items():
+        table = data.get(key, {})
+        merged = isinstance(value, Mapping) and isinstance(table, Mapping)
+        data[key] = {**table, **value} if merged else value
+    where = named or "steadyd"
+    _known(data, Settings, where, "", internal=("path", "over", "borrowed", "confs"))
+    try:
+        settings = msgspec.convert({**data, "path": named, "over": over}, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: {_without_root(str(error))}") from error
+    return check(_borrow(_with_places(settings), frozenset(data)))
+
+
+def read_confs(folders: Sequence[str]) -> list[ConfFile]:
+    """Read the `inspeqtor.conf` of each folder that has one."""
+    paths = [os.path.join(folder, inspeqtorconf.FILE_NAME) for folder in map(str, folders)]
+    return [_read_conf(path) for path in paths if os.path.lexists(path)]
+
+
+def _read_conf(path: str) -> ConfFile:
+    try:
+        text, _ = read_text(path)
+    except Refused as refused:
+        return ConfFile(path, None, (f"{path}: {refused}",))
+    conf = inspeqtorconf.parse(text)
+    meaning = inspeqtor.meaning(conf)
+    told: tuple[list[str], list[str]] = ([], [])
+    for diagnostic in meaning.diagnostics:
+        told[not diagnostic.is_error].append(one_line(path, diagnostic))
+    return ConfFile(path, None if conf.bad else meaning, tuple(told[0]), tuple(told[1]))
+
+
+def _borrow(settings: Settings, given: frozenset[str]) -> Settings:
+    """Fill in from each inspeqtor.conf what was not given; of two the first one counts."""
+    lent: dict[str, Any] = {}
+    routes: dict[str, tuple[str, ...]] = {}
+    for conf in read_confs(settings.rules):
+        if conf.meaning is not None:
+            said = conf.meaning
+            known = {"cycle": said.cycle, "deploy": said.deploy, "statsd": said.statsd}
+            lent = {key: value for key, value in known.items() if value} | lent
+            routes = {**said.routes, **routes}
+    lent = {key: value for key, value in lent.items() if key not in given}
+    return msgspec.structs.replace(
+        settings,
+        **lent,
+        routes={**routes, **settings.routes},
+        borrowed=frozenset(routes.keys() - settings.routes.keys()),
+    )
+
+
+def _read(path: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the path and the contents of a file; the default one may be missing."""
     named = path or DEFAULT_FILE
     try:
-        data = tomllib.loads(Path(named).read_text("utf-8"))
+        return named, tomllib.loads(Path(named).read_text("utf-8"))
     except FileNotFoundError as error:
         if path is not None:
             raise SettingsError(f"{named}: there is no such file") from error
-        return _with_places(Settings())
     except PermissionError as error:
         if path is not None:
             raise SettingsError(f"{named}: {error.strerror}") from error
-        return _with_places(Settings())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{named}: {error}") from error
-    _known(data, Settings, named, "", internal=("path",))
-    try:
-        settings = msgspec.convert({**data, "path": named}, Settings)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"{named}: {_without_root(str(error))}") from error
-    return check(_with_places(settings))
+    return "", {}
 
 
 def check(settings: Settings) -> Settings:
@@ -122,6 +220,7 @@ def check(settings: Settings) -> Settings:
     where = settings.path or "steadyd"
     for what, text, parse in (
         ("cycle", settings.cycle, duration),
+        ("deploy", settings.deploy, duration),
         ("actions.host_budget", settings.actions.host_budget, budget),
     ):
         try:

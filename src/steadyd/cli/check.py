@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from steadyd.cli import fail
 from steadyd.model.rule import CheckParams
 from steadyd.probes.catalogue import CATALOGUE
-from steadyd.rulefiles import tree
+from steadyd.rulefiles import inspeqtorconf, tree
 from steadyd.rulefiles.compile import Compiled, Known, compile_file
 from steadyd.rulefiles.diagnostics import Diagnostic, Level, printable, render
 from steadyd.rulefiles.merge import merge
@@ -20,13 +20,15 @@ from steadyd.rulefiles.reading import Refused, find, read_text
 
 
 class Entry(Struct, frozen=True):
-    """What is said of one file."""
+    """What is said of one file; `conf` and `lent` of an inspeqtor.conf and the routes it names."""
 
     path: str
     text: str
     file: tree.File | None
     compiled: Compiled | None
     diagnostics: tuple[Diagnostic, ...]
+    conf: inspeqtorconf.Conf | None = None
+    lent: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
         try:
             settings = load(args.config)
-            settings.targets()
+            settings.alone().targets()
         except SettingsError as error:
             return fail(str(error), 2)
         folders = folders or list(settings.rules)
@@ -95,16 +97,46 @@ def _with_actions(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
 
 
 def judge(paths: Sequence[str], known: Known) -> list[Entry]:
-    """Judge files alone as they are named, and the rule files of a folder together."""
+    """Judge files alone as they are named, and the files of a folder together."""
     entries: list[Entry] = []
     for path in paths:
         if not os.path.isdir(path):
             entries += _together([_judge(path, known)])
             continue
         found, troubles = find([path])
-        entries += _together([_judge(file, known) for file in found])
-        entries += [Entry(t.path, "", None, None, (t.diagnostic,)) for t in troubles]
+        conf = os.path.join(path, inspeqtorconf.FILE_NAME)
+        confs = [_judge_conf(conf)] if os.path.lexists(conf) else []
+        entries += confs
+        own = replace(known, routes=_routes(confs, known))
+        entries += _together([_judge(file, own) for file in found])
+        entries += [
+            Entry(t.path, "", None, None, (t.diagnostic,)) for t in troubles if t.path != conf
+        ]
     return entries
+
+
+def _routes(confs: Sequence[Entry], known: Known) -> frozenset[str] | None:
+    """Return the routes that the files of a folder may name, None if they are not known."""
+    routes = set(known.routes or ())
+    for entry in confs:
+        if entry.conf is None or entry.conf.bad:
+            return None
+        routes |= entry.lent
+    return None if known.routes is None and not confs else frozenset(routes)
+
+
+def _judge_conf(path: str) -> Entry:
+    from steadyd import inspeqtor
+
+    try:
+        text, warnings = read_text(path, strict=False)
+    except Refused as refused:
+        return Entry(path, "", None, None, (Diagnostic(Level.ERROR, 1, 1, str(refused)),))
+    conf = inspeqtorconf.parse(text)
+    meaning = inspeqtor.meaning(conf)
+    told = tuple(Diagnostic(Level.WARNING, 1, 1, warning) for warning in warnings)
+    lent, shown = frozenset(meaning.routes), inspeqtorconf.masked(text)
+    return Entry(path, shown, None, None, (*told, *meaning.diagnostics), conf, lent)
 
 
 def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -124,13 +156,24 @@ def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
                 for d in entry.diagnostics
             ],
             "checks": [_check(check) for check in entry.file.checks] if entry.file else [],
+            **(_conf(entry.conf) if entry.conf else {}),
         }
         for entry in entries
     ]
     return {"ok": all(entry.ok for entry in entries), "files": files}
 
 
+def _conf(conf: inspeqtorconf.Conf) -> dict[str, Any]:
+    routes = [
+        {"route": route.name, "channel": route.channel, "params": route.params}
+        for route in conf.in_force
+    ]
+    return {"variables": conf.variables, "routes": routes}
+
+
 def _judge(path: str, known: Known) -> Entry:
+    if os.path.basename(path) == inspeqtorconf.FILE_NAME:
+        return _judge_conf(path)
     kind = _later(path)
     if kind:
         error = Diagnostic(Level.ERROR, 1, 1, f"{kind} is not understood by this version")
@@ -158,9 +201,7 @@ def _together(entries: list[Entry]) -> list[Entry]:
 
 def _later(path: str) -> str:
     """Tell which kind of Inspeqtor's files this is that is read by a later version."""
-    folder, name = os.path.split(os.path.abspath(path))
-    if name == "inspeqtor.conf":
-        return name
+    folder = os.path.dirname(os.path.abspath(path))
     return "a file of jobs.d" if os.path.basename(folder) == "jobs.d" else ""
 
 

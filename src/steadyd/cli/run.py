@@ -11,8 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import msgspec
+from typing import Any
 
 from steadyd import log
 from steadyd.app import App
@@ -21,7 +20,7 @@ from steadyd.exposition.web import Web, WebConfigError, WebError
 from steadyd.inits import detect
 from steadyd.ports import InitSystem, Supervisor
 from steadyd.probes.procfs import ProcSampler
-from steadyd.settings import Settings, SettingsError, check, load
+from steadyd.settings import Settings, SettingsError, load, read_confs
 from steadyd.store import Store, StoreError
 
 logger = logging.getLogger("steadyd")
@@ -76,30 +75,26 @@ def run(args: argparse.Namespace) -> int:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """Return the configuration with the command line over it. Raises SettingsError."""
-    settings = load(args.config)
-    routes = dict(settings.routes)
-    for name, urls in _routes(args.route).items():
-        routes[name] = tuple(urls)
-    web = settings.web
-    web = msgspec.structs.replace(
-        web,
-        listen=tuple(args.listen) if args.listen else web.listen,
-        config_file=args.web_config or web.config_file,
-        enable_lifecycle=args.lifecycle or web.enable_lifecycle,
-    )
-    return check(
-        msgspec.structs.replace(
-            settings,
-            rules=tuple(args.rules) if args.rules else settings.rules,
-            state=args.state or settings.state,
-            control=args.control or settings.control,
-            cycle=args.cycle or settings.cycle,
-            init=args.init or settings.init,
-            dry_run=args.dry_run or settings.dry_run,
-            web=web,
-            routes=routes,
-        )
-    )
+    web = {
+        "listen": args.listen,
+        "config_file": args.web_config,
+        "enable_lifecycle": args.lifecycle or None,
+    }
+    over = {
+        "rules": args.rules,
+        "state": args.state,
+        "control": args.control,
+        "cycle": args.cycle,
+        "init": args.init,
+        "dry_run": args.dry_run or None,
+        "web": _given(web),
+        "routes": _routes(args.route),
+    }
+    return load(args.config, _given(over))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value}
 
 
 def _routes(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -129,7 +124,12 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
     store = Store(Path(settings.state), machine_id=_machine_id(), boot_id=_boot_id())
     try:
         supervisor = SUPERVISORS[args.ready]()
-        app = App(settings, store, _detecting(settings), ProcSampler(), supervisor)
+        # An inspeqtor.conf is judged by the first reload, like a rule file: a bad one stops nobody.
+        app = App(settings.alone(), store, _detecting(settings), ProcSampler(), supervisor)
+        app.settings = settings
+        for conf in read_confs(settings.rules):
+            for warning in conf.warnings:
+                logger.warning("%s", warning)
         web = Web(
             app,
             listen=settings.web.listen,
