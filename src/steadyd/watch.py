@@ -31,7 +31,6 @@ from steadyd.ports import (
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 100  # look-ups under way at the same time
 PROCESS = "process"  # the adapter of what no init system keeps
 # what installs packages, and restarts services on the way
 INSTALLERS = (
@@ -94,7 +93,6 @@ class Watch:
         self._reasons: dict[str, str] = {}
         self._look = asyncio.Event()
         self._looked = asyncio.Event()
-        self._gate = asyncio.Semaphore(AT_ONCE)
         self._runs: dict[tuple[str, str], str] = {}
         self._installers = (float("-inf"), False)
 
@@ -209,8 +207,7 @@ class Watch:
                 self._looked.set()
 
     async def _look_up(self, name: str, params: CheckParams) -> None:
-        async with self._gate:
-            finding = await find_unit(list(self.inits.values()), name, params)
+        finding = await find_unit(list(self.inits.values()), name, params)
         if name not in self._services:
             return
         best = finding.status

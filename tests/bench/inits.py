@@ -24,7 +24,6 @@ from steadyd.inits.sysvinit import Sysvinit  # noqa: E402
 from steadyd.inits.upstart import Upstart  # noqa: E402
 from steadyd.model.service import UnitStatus  # noqa: E402
 from steadyd.ports import InitReport, InitSystem  # noqa: E402
-from steadyd.watch import AT_ONCE  # noqa: E402
 from tests.contract import remote, rig_openrc, rig_sysvinit, rigs  # noqa: E402
 from tests.hosts.inithost import (  # noqa: E402
     HostError,
@@ -141,27 +140,26 @@ async def inside(name: str) -> dict[str, float]:
     async def death(unit: str) -> float:
         """Kill a unit; return the time from the kernel's telling of it to the report."""
         loop = asyncio.get_running_loop()
-        pid, end, known = told[unit].main_pid, loop.create_future(), loop.create_future()
-        ends[unit] = end
-        fd = os.pidfd_open(pid)
-        loop.add_reader(fd, lambda: known.done() or known.set_result(time.perf_counter()))
+
+        def note() -> None:
+            loop.remove_reader(fd)
+            known.set_result(time.perf_counter())
+
+        end: asyncio.Future[float] = loop.create_future()
+        known: asyncio.Future[float] = loop.create_future()
+        ends[unit], fd = end, os.pidfd_open(told[unit].main_pid)
+        loop.add_reader(fd, note)
         signal.pidfd_send_signal(fd, signal.SIGKILL)
         async with asyncio.timeout(10):
             at = await known
-            loop.remove_reader(fd)
             os.close(fd)
             return max(0.0, (await end - at) * 1e3)
 
     await asyncio.sleep(3)  # the init has just started them all
     first = made(name)
     started = time.perf_counter()
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def unit(name: str) -> str:
-        async with gate:
-            return (await first.find(name)).unit
-
-    units = list(await asyncio.gather(*map(unit, names())))  # as watch.py looks names up
+    found_units = await asyncio.gather(*map(first.find, names()))  # as watch.py looks names up
+    units = [status.unit for status in found_units]
     found = (time.perf_counter() - started) * 1e3
     await first.close()
     init = made(name)

@@ -390,14 +390,21 @@ async def as_deploy(rig: UpstartRig) -> AsyncIterator[InitSystem]:
 
 async def test_without_the_right_and_without_sudo_the_grant_is_named(rig: UpstartRig) -> None:
     rig.job("guarded", "exec /srv/stubborn\n")
+    rig.job("resting", "exec /srv/stubborn\n")
     rig.start("guarded")
     async with as_deploy(rig) as init:
         before = await init.find("guarded")
         assert is_up(before)
-        for verb in Verb:
+        for verb, job in (
+            *((verb, "guarded") for verb in (Verb.RELOAD, Verb.RESTART, Verb.STOP)),
+            (Verb.START, "resting"),
+        ):
             with pytest.raises(NotPermitted) as caught:
-                await init.perform(verb, "guarded", deadline=10)
+                await init.perform(verb, job, deadline=10)
             assert caught.value.mend == "steadyd grants sudoers > /etc/sudoers.d/steadyd"
+        with pytest.raises(NotPermitted) as caught:
+            await init.perform(Verb.SIGNAL, "guarded", signal="USR1", deadline=10)
+        assert "root" in caught.value.mend
         assert (await init.find("guarded")).main_pid == before.main_pid
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dbus_fast import DBusFastError, Message, MessageFlag, MessageType
 from dbus_fast.aio import MessageBus
@@ -11,6 +11,7 @@ from msgspec import Struct
 from steadyd.inits.peerbus import PeerBus
 
 CALL_SECONDS = 5.0
+QUESTIONS = 32  # under way at once: more would not fit into the buffer of a socket
 _CLOSE_SECONDS = 1.0
 _BUS = "org.freedesktop.DBus"
 # errors that a bus daemon gives in place of the other side, which says nothing of the question
@@ -49,6 +50,16 @@ class Address(Struct, frozen=True):
     peer: bool = False
 
 
+class Call(NamedTuple):
+    """A method call: of which object and interface, and with which arguments."""
+
+    path: str
+    interface: str
+    member: str
+    signature: str = ""
+    body: Sequence[Any] = ()
+
+
 class Link:
     """A connection to one service. Built by `open`; `close` it.
 
@@ -69,6 +80,7 @@ class Link:
         self._owner: str | None = None
         self._on_signal, self._on_end = on_signal, on_end
         self._pending: dict[int, asyncio.Future[Message]] = {}
+        self._gate = asyncio.Semaphore(QUESTIONS)
         bus.add_message_handler(self._receive)
         self._end = asyncio.create_task(self._await_end())
 
@@ -111,6 +123,12 @@ class Link:
         """Call a method of the service and return the reply's body. Raises Refused, LinkLost."""
         return await self._call(self._service, path, interface, member, signature, body, seconds)
 
+    async def questions(self, *calls: Call) -> list[list[Any]]:
+        """Call several methods that answer at once; return the bodies. Raises Refused, LinkLost."""
+        async with self._gate:
+            replies = await self._exchange(self._service, calls, CALL_SECONDS)
+        return [_body(reply) for reply in replies]
+
     async def match(self, rule: str) -> None:
         """Ask a bus daemon for signals; without one every signal comes anyway. Raises LinkLost."""
         if self._service is not None:
@@ -146,9 +164,16 @@ class Link:
         body: Sequence[Any],
         seconds: float,
     ) -> list[Any]:
+        call = Call(path, interface, member, signature, body)
+        (reply,) = await self._exchange(destination, [call], seconds)
+        return _body(reply)
+
+    def _send(self, destination: str | None, call: Call) -> int:
+        """Send a call; its answer will be pending under the serial returned. Raises LinkLost."""
         if self.lost or not self._bus.connected:
             raise LinkLost(self.lost or "disconnected")
         serial = self._bus.next_serial()
+        path, interface, member, signature, body = call
         message = Message(
             destination=destination,
             path=path,
@@ -159,18 +184,36 @@ class Link:
             serial=serial,
             flags=MessageFlag.NO_AUTOSTART,
         )
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._pending[serial] = answer
+        # our own matching of replies: MessageBus.call() can wait for ever on a lost peer
+        self._pending[serial] = asyncio.get_running_loop().create_future()
+        try:
+            self._bus.send(message).add_done_callback(_retrieve)
+        except OSError as error:
+            del self._pending[serial]
+            raise LinkLost(f"connection lost ({error.strerror})") from None
+        return serial
+
+    async def _exchange(
+        self, destination: str | None, calls: Sequence[Call], seconds: float
+    ) -> list[Message]:
+        """Send calls and return their replies, in order. Raises LinkLost."""
+        serials: list[int] = []
+        replies: list[Message] = []
         try:
             async with asyncio.timeout(seconds):
-                # our own matching of replies: MessageBus.call() can wait for ever on a lost peer
-                self._bus.send(message).add_done_callback(_retrieve)
-                reply = await answer
+                for call in calls:
+                    serials.append(self._send(destination, call))
+                for serial in serials:
+                    replies.append(await self._pending[serial])
         except TimeoutError:
+            member = calls[len(replies)].member
             raise LinkLost(f"no answer to {member} in {seconds:g} s") from None
         finally:
-            del self._pending[serial]
-        return _body(reply)
+            for serial in serials:
+                answer = self._pending.pop(serial)
+                answer.cancel()
+                _retrieve(answer)
+        return replies
 
     def _receive(self, message: Message) -> bool:
         if message.message_type is MessageType.SIGNAL:
@@ -215,6 +258,6 @@ def _body(reply: Message) -> list[Any]:
 
 
 def _retrieve(sent: asyncio.Future[Any]) -> None:
-    """Take note of a write's failure: the end of the connection tells it as well."""
+    """Take note of a failure that is told elsewhere: by an earlier one, by the link's end."""
     if not sent.cancelled():
         sent.exception()

@@ -15,6 +15,7 @@ from dbus_fast import Message
 
 from steadyd.inits.link import Address, Link, LinkLost, Refused
 from steadyd.inits.signals import signal_number
+from steadyd.inits.systemd_looks import Looks
 from steadyd.inits.systemd_manager import (
     MANAGER,
     MATCH,
@@ -95,7 +96,7 @@ class Systemd:
         self._told: dict[str, UnitStatus | UnitGone] = {}
         self._rows: dict[str, tuple[str, str, int]] = {}
         self._up: bool | None = None
-        self._jobs = Jobs()
+        self._jobs, self._looks = Jobs(), Looks()
 
     @classmethod
     def detect(cls, root: Path = Path("/")) -> Self | None:
@@ -110,7 +111,7 @@ class Systemd:
             raise UnitNotFound(NAME, ascii(name)[:80], "find", str(error)) from None
         try:
             link = await self._reach()
-            found = await properties(link, unit_path(unit))
+            found = await self._looks.at(link, unit)
         except Refused as refused:
             raise UnitNotFound(NAME, unit, "find", str(refused)) from None
         except LinkLost as lost:
@@ -304,8 +305,10 @@ class Systemd:
                 report(news)
 
     async def _read(self, link: Link, unit: str) -> UnitStatus | UnitGone:
+        path = unit_path(unit)
+        first = unit not in self._told
         try:
-            found = await properties(link, unit_path(unit))
+            found = await (self._looks.at(link, unit) if first else properties(link, path))
         except Refused as refused:
             if not is_unknown(refused):
                 raise

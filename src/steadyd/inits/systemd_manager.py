@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from steadyd.inits.link import Link, LinkLost, Refused
+from steadyd.inits.link import Call, Link, LinkLost, Refused
 from steadyd.inits.systemd_status import NAME, ROOT_PATH, Properties
 from steadyd.model.rule import Verb
 from steadyd.ports import InitError, NotPermitted, NotSupported, UnitNotFound, VerbFailed
@@ -13,6 +13,7 @@ SERVICE = "org.freedesktop.systemd1"
 MANAGER = f"{SERVICE}.Manager"
 MATCH = f"type='signal',sender='{SERVICE}',path_namespace='{ROOT_PATH}'"
 
+PROPERTIES = "org.freedesktop.DBus.Properties"
 _GRANT = "steadyd grants polkit > /etc/polkit-1/rules.d/50-steadyd.rules"
 _VERB_SECONDS = 25.0  # a verb's call may wait for polkit to start
 _NO_SUCH = frozenset(
@@ -79,8 +80,7 @@ async def properties(link: Link, path: str) -> Properties:
     Loads the unit where systemd had it unloaded; an alias answers as what it stands for. Raises
     Refused, LinkLost.
     """
-    interface = "org.freedesktop.DBus.Properties"
-    (found,) = await link.call(path, interface, "GetAll", "s", ("",))
+    ((found,),) = await link.questions(Call(path, PROPERTIES, "GetAll", "s", ("",)))
     return {key: variant.value for key, variant in found.items()}
 
 

@@ -6,7 +6,7 @@ import struct
 import time
 from pathlib import Path
 
-from steadyd.inits.link import Link, Refused
+from steadyd.inits.link import Call, Link, Refused
 from steadyd.inits.upstart_status import (
     INSTANCE,
     JOB,
@@ -38,14 +38,15 @@ async def jobs_of(link: Link) -> list[str]:
 
 async def instances_of(link: Link, job: str) -> list[str]:
     """Return the paths of a job's instances. Raises Refused (no such job), LinkLost."""
-    (paths,) = await link.call(job, JOB, "GetAllInstances")
+    ((paths,),) = await link.questions(Call(job, JOB, "GetAllInstances"))
     return [str(path) for path in paths[:_INSTANCES_MAX]]
 
 
 async def read_instance(link: Link, path: str) -> Instance | None:
     """Return an instance, None if it is gone. Raises Refused, LinkLost."""
     try:
-        (found,) = await link.call(path, f"{_BUS}.Properties", "GetAll", "s", (INSTANCE,))
+        call = Call(path, f"{_BUS}.Properties", "GetAll", "s", (INSTANCE,))
+        ((found,),) = await link.questions(call)
     except Refused as refused:
         if has_gone(refused):
             return None
