@@ -1,0 +1,74 @@
+"""Puma: `/stats` of its control app (github.com/puma/puma, docs/stats.md)."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from msgspec.structs import replace
+
+from steadyd.probes.daemons import Values, Where
+from steadyd.probes.daemons.client import document
+from steadyd.probes.daemons.told import ProbeFailed, count, ratio
+
+DEFAULTS: Final = Where(hostname="localhost", port=9293, endpoint="/stats")
+
+_SUMS: Final = {
+    "backlog": "backlog",
+    "running": "running",
+    "pool_capacity": "pool_capacity",
+    "max_threads": "max_threads",
+    "requests": "requests_count",
+}
+_NONE: Final = "the server does not report it"
+_ALONE: Final = "this puma has no workers (single mode)"
+
+
+async def read(where: Where, names: frozenset[str]) -> Values:
+    """Return the sums over all workers; `password` is the control token."""
+    token = f"?token={quote(where.password, safe='')}" if where.password else ""
+    endpoint = where.endpoint.partition("?")[0] + token
+    stats = await document(replace(where, endpoint=endpoint, username="", password=""))
+    if "worker_status" in stats:
+        return _of_cluster(stats)
+    if "backlog" not in stats:
+        raise ProbeFailed("its answer is not of puma's control app; is this another server?")
+    alone = dict.fromkeys(("workers", "booted_workers", "old_workers", "oldest_checkin"), _ALONE)
+    return alone | _sums([stats]) | {"oldest_worker": _oldest([stats], "started_at")}
+
+
+def _of_cluster(stats: Mapping[str, Any]) -> dict[str, float | str]:
+    workers = [each for each in stats["worker_status"] if each.get("booted") is True]
+    booted = [each["last_status"] for each in workers if each.get("last_status")]
+    return _sums(booted) | {
+        "workers": count(stats.get("workers")),
+        "booted_workers": count(stats.get("booted_workers")),
+        "old_workers": count(stats.get("old_workers")),
+        "oldest_worker": _oldest(workers, "started_at"),
+        "oldest_checkin": _oldest(workers, "last_checkin"),
+    }
+
+
+def _sums(statuses: Sequence[Mapping[str, Any]]) -> dict[str, float | str]:
+    found = {ours: _sum(statuses, theirs) for ours, theirs in _SUMS.items()}
+    threads, free = found["max_threads"], found["pool_capacity"]
+    if isinstance(threads, str) or isinstance(free, str):
+        busy: float | str = _NONE
+    else:
+        busy = threads - free  # puma 7 tells it too, older ones do not
+    return found | {"busy": busy, "busy_ratio": ratio(busy, threads)}
+
+
+def _sum(statuses: Sequence[Mapping[str, Any]], name: str) -> float | str:
+    values = [count(each.get(name)) for each in statuses]
+    numeric = [each for each in values if not isinstance(each, str)]
+    if not values:
+        return "no worker has reported yet"
+    return sum(numeric) if len(numeric) == len(values) else _NONE
+
+
+def _oldest(of: Iterable[Mapping[str, Any]], field: str) -> float | str:
+    """Return the seconds since the earliest of the times (ISO 8601, UTC)."""
+    times = [datetime.fromisoformat(each[field]).timestamp() for each in of if each.get(field)]
+    return max(0.0, time.time() - min(times)) if times else "no worker has reported yet"
