@@ -27,7 +27,7 @@ from steadyd.engine import Engine, Options
 from steadyd.evaluation.subject import Subject as Service
 from steadyd.healing.ladder import make_id
 from steadyd.healing.remedies import carry_out
-from steadyd.model.fact import Answered, Fact, Intent, Moment, RulesChanged, Sampled, Step
+from steadyd.model.fact import Answered, Bound, Fact, Intent, Moment, RulesChanged, Sampled, Step
 from steadyd.model.incident import Action, Incident, LineKind
 from steadyd.model.metric import Dimension, Subject
 from steadyd.model.notification import (
@@ -40,8 +40,10 @@ from steadyd.model.notification import (
 from steadyd.model.rule import HOST
 from steadyd.model.snapshot import Chapter, OutboxView, Snapshot, Why
 from steadyd.ports import (
+    Denied,
     InitSystem,
     ReloadReport,
+    Right,
     Sampler,
     SampleTarget,
     Supervisor,
@@ -49,6 +51,7 @@ from steadyd.ports import (
 )
 from steadyd.probes.catalogue import CATALOGUE, metric_id
 from steadyd.probes.observer import Observer, Wanted, wanted_depth
+from steadyd.rights import Rights, wanted
 from steadyd.rulefiles.folder import RuleFiles, defaults_of
 from steadyd.rulefiles.watch import RuleWatch
 from steadyd.schedule import Ticker
@@ -110,7 +113,7 @@ class App:
         self._trouble = ""
         if store.moved_aside:
             log.error("%s", store.moved_aside)
-        self._tally, self._ticker = Tally(), Ticker()
+        self._tally, self._ticker, self.rights = Tally(), Ticker(), Rights()
         self._supervisor = supervisor
         self._facts: deque[Fact] = deque()
         self._wake = asyncio.Event()
@@ -218,6 +221,8 @@ class App:
         self._account(step)
         for intent in step.intents:
             self.begin(self._act(intent))
+        if any(isinstance(fact, RulesChanged | Bound) for fact in facts) and self._tasks:
+            self.begin(self._learn_rights())
         if any(isinstance(fact, Sampled) and fact.tick for fact in facts):
             self._tally.evaluation_seconds.observe(time.perf_counter() - started)
             self._tally.last_evaluation_at = time.time()
@@ -234,6 +239,8 @@ class App:
         started = time.monotonic()
         for fact in await carry_out(intent, init):
             self.tell(fact)
+            if isinstance(fact, Answered):
+                self.rights.tried(intent.action, fact)
         self._tally.took(intent.action.verb, time.monotonic() - started)
 
     async def _tick(self) -> None:
@@ -372,6 +379,7 @@ class App:
                 self.routes.schemes,
                 self.observer.own(),
                 tuple(text for text in trouble if text),
+                self.rights.denied,
                 detail,
             ),
         )
@@ -416,10 +424,10 @@ class App:
             self._take(RulesChanged(world.rules, names))
             if self._tasks is not None:
                 await self._caught_up()
+                await self._learn_rights()
                 self._supervisor.ready(self.summary)
-            return ReloadReport(
-                not errors, len(world.rules.rules), world.rules.disabled, tuple(errors)
-            )
+            rules, denied = world.rules, self.rights.denied
+            return ReloadReport(not errors, len(rules.rules), rules.disabled, tuple(errors), denied)
 
     def _take(self, now: RulesChanged) -> None:
         """Put rules into force; the same ones again cost nothing."""
@@ -429,6 +437,17 @@ class App:
         checks = reversed(now.rules.checks)
         self.watch.services({c.service: c.params for c in checks if c.service != HOST})
         self.tell(now)
+
+    def rights_wanted(self) -> Sequence[Right]:
+        """Return all that the rules may ask of the init systems."""
+        return wanted(self.engine)
+
+    def deny(self, denied: Denied) -> None:
+        """Take root's word for which verbs we may not carry out."""
+        self.rights.denied = {**self.rights.denied, **denied}
+
+    async def _learn_rights(self) -> None:
+        await self.rights.learn(wanted(self.engine), self.watch.inits)
 
     async def test_alert(self, route: str) -> Sequence[TestReport]:
         """Send a test message through each target of a route. Raises KeyError: no such route."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from steadyd.model.incident import Action, Incident
 from steadyd.model.metric import Sample
@@ -103,6 +103,12 @@ class InitSystem(Protocol):
         verb wants it (after `signal` nothing is expected of it).
         """
 
+    async def denied(self, unit: str, verbs: Collection[Verb]) -> Mapping[Verb, str]:
+        """Return those of these verbs for which the right is known to lack: why, and the mend.
+
+        Never tries one. What cannot be known without trying is left out.
+        """
+
     async def close(self) -> None:
         """Let go of all connections; `run` ends."""
 
@@ -142,6 +148,10 @@ class Sampler(Protocol):
         """Sample the host; `mounts` are the file systems that rules name (`disk:/srv`)."""
 
 
+Denied = Mapping[str, Mapping[str, str]]
+"""By service and verb why we may not, with the mend."""
+
+
 class ReloadReport(Struct, frozen=True):
     """What a reload of the rule files came to. `errors` are ready to print."""
 
@@ -149,6 +159,17 @@ class ReloadReport(Struct, frozen=True):
     loaded: int
     disabled: int
     errors: tuple[str, ...] = ()
+    denied: Denied = field(default_factory=dict)
+
+
+class Right(Struct, frozen=True):
+    """A verb that the rules may ask for on a unit, and what polkit calls it (systemd only)."""
+
+    service: str
+    init: str
+    unit: str
+    verb: Verb
+    words: tuple[str, ...] = ()
 
 
 class TestReport(Struct, frozen=True):
@@ -183,6 +204,12 @@ class Daemon(Protocol):
 
     async def reload(self) -> ReloadReport:
         """Read all rule files again, now."""
+
+    def rights_wanted(self) -> Sequence[Right]:
+        """Return all that the rules may ask of the init systems."""
+
+    def deny(self, denied: Denied) -> None:
+        """Take root's word for which verbs we may not carry out."""
 
     async def test_alert(self, route: str) -> Sequence[TestReport]:
         """Send a test message through each target of a route. Raises KeyError: no such route."""

@@ -23,6 +23,7 @@ from steadyd.model.snapshot import (
     Snapshot,
     Watched,
 )
+from steadyd.ports import Denied
 
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5)
 ACTION_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
@@ -111,6 +112,7 @@ class Surroundings(Struct, frozen=True):
     schemes: frozenset[str]
     own: Mapping[str, float]
     trouble: tuple[str, ...]
+    denied: Denied
     detail: bool
 
 
@@ -171,6 +173,7 @@ def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceV
         readings=readings,
         restarts={cause: memory.restarts.get(cause, 0) for cause in CAUSES},
         watched=tuple(_watched(engine, rule) for rule in rules),
+        denied=around.denied.get(subject.name, {}),
     )
 
 

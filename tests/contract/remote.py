@@ -9,7 +9,7 @@ import asyncio
 import pickle
 import struct
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import IO, Any
 
 from steadyd.inits.link import Address
@@ -58,6 +58,10 @@ class Remote:
 
     async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
         await self._ask("perform", verb, unit, signal=signal, deadline=deadline)
+
+    async def denied(self, unit: str, verbs: Collection[Verb]) -> Mapping[Verb, str]:
+        found: Mapping[Verb, str] = await self._ask("denied", unit, tuple(verbs))
+        return found
 
     async def close(self) -> None:
         await self._ask("close")

@@ -49,6 +49,9 @@ def test_each_mend_lights_what_was_dark(host: SteadyHost) -> None:
     assert "default route" in dark["", "alerts"]["why"]
     assert "nowhere" in dark["nowhere", "everything"]["why"]
     assert "`sh`" in dark["wrapped", "signals"]["why"]
+    listed = host.run(["steadyd", "services", "--rules", "/etc/steadyd/rules.d"]).stdout
+    assert "wrapped: its main process" in listed
+    assert "puma: its main process" not in listed
     assert "ExecReload" in dark["wrapped", "reload"]["mend"]
     assert "not measured" in dark["wrapped", "memory:pss"]["why"]
     for verb in ("reload", "restart"):
@@ -81,3 +84,21 @@ def test_it_looks_as_who_it_says(host: SteadyHost) -> None:
     done = host.run([*me, "steadyd", "doctor", "--json"], check=False)
     dark = {(d["service"], d["what"]): d for d in json.loads(done.stdout)["dark"]}
     assert "only root may ask polkit" in dark["puma", "reload"]["why"]
+
+
+def test_a_reload_and_the_status_name_the_rights_that_are_missing(host: SteadyHost) -> None:
+    host.put("/etc/steadyd/rules.d/all.inq", RULES.partition("check service wrapped")[0])
+    host.start_steadyd()
+    done = host.run(["steadyd", "reload", "--wait"])
+    assert done.stdout == "2 rules in force\n"  # with the implicit one for `down`
+    for verb in ("reload", "restart"):
+        assert f"no right: puma: {verb}: polkit refuses" in done.stderr
+        assert "steadyd grants polkit > " in done.stderr
+        assert f"no right: puma: {verb}: polkit refuses" in host.run(["steadyd", "status"]).stdout
+    status = json.loads(host.run(["steadyd", "status", "--json"]).stdout)
+    assert set(status["services"][0]["denied"]) == {"reload", "restart"}
+
+    host.grant()
+    done = host.run(["steadyd", "reload", "--wait"])
+    assert done.stderr == ""
+    assert "no right" not in host.run(["steadyd", "status"]).stdout

@@ -30,7 +30,7 @@ from steadyd.model.snapshot import (
     Watched,
     Why,
 )
-from steadyd.ports import ReloadReport, TestReport
+from steadyd.ports import Denied, ReloadReport, Right, TestReport
 
 AT = 1_795_420_841.123  # 2026-11-23T08:00:41.123Z
 CAUSES = ("rule", "init", "oom", "operator", "watchdog", "package", "boot", "unknown")
@@ -203,6 +203,7 @@ class FakeDaemon:
         self.now = now or snapshot()
         self.report = ReloadReport(True, 12, 0)
         self.reloads = 0
+        self.denied: Denied = {}
         self.hang = asyncio.Event()
         self.hang.set()
 
@@ -240,6 +241,12 @@ class FakeDaemon:
     async def reload(self) -> ReloadReport:
         self.reloads += 1
         return self.report
+
+    def rights_wanted(self) -> Sequence[Right]:
+        return [Right("puma", "systemd", "puma.service", Verb.RESTART, ("restart",))]
+
+    def deny(self, denied: Denied) -> None:
+        self.denied = denied
 
     async def test_alert(self, route: str) -> Sequence[TestReport]:
         if route not in ("", "default", "ops"):

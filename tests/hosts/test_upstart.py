@@ -405,6 +405,9 @@ async def test_without_the_right_and_without_sudo_the_grant_is_named(rig: Upstar
         with pytest.raises(NotPermitted) as caught:
             await init.perform(Verb.SIGNAL, "guarded", signal="USR1", deadline=10)
         assert "root" in caught.value.mend
+        denied = await init.denied("guarded", (Verb.RELOAD, Verb.RESTART, Verb.SIGNAL))
+        assert set(denied) == {Verb.RELOAD, Verb.RESTART}
+        assert "steadyd grants sudoers" in denied[Verb.RELOAD]
         assert (await init.find("guarded")).main_pid == before.main_pid
 
 

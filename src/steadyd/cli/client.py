@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import socket
+import struct
 import sys
 import time
 from contextlib import closing
@@ -18,6 +19,7 @@ from steadyd.settings import SettingsError, load, user_paths
 
 UNREACHABLE = 3  # contract.md, section 3
 SYSTEM = "/run/steadyd/control.sock"
+_UCRED = struct.Struct("iII")  # unix(7)
 MOST = 64 << 20  # bytes of an answer
 
 
@@ -43,11 +45,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def ask(args: argparse.Namespace, path: str, method: str = "GET", deadline: float = 30.0) -> Answer:
+def ask(
+    args: argparse.Namespace,
+    path: str,
+    method: str = "GET",
+    deadline: float = 30.0,
+    body: Any = None,
+) -> Answer:
     """Send one request; `deadline` is in seconds, for all of it. Raises Unreachable."""
     place = args.control or _place()
     try:
-        return _ask(place, path, method, time.monotonic() + deadline)
+        return _ask(place, path, method, time.monotonic() + deadline, body)
     except FileNotFoundError as error:
         raise Unreachable(_told(place, "there is no such socket; is it running?")) from error
     except PermissionError as error:
@@ -84,9 +92,22 @@ class _Unix(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _ask(place: str, path: str, method: str, until: float) -> Answer:
+def daemon_of(args: argparse.Namespace) -> tuple[int, int]:
+    """Return pid and user id of the daemon at the other end of the control socket.
+
+    Raises OSError.
+    """
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.connect(args.control or _place())
+        data = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, _ = _UCRED.unpack(data)
+    return pid, uid
+
+
+def _ask(place: str, path: str, method: str, until: float, sent: Any) -> Answer:
     with closing(_Unix(place, until)) as connection:
-        connection.request(method, path, headers={"Connection": "close"})
+        text = None if sent is None else json.dumps(sent)
+        connection.request(method, path, text, headers={"Connection": "close"})
         channel, body = connection.sock, bytearray()
         response = connection.getresponse()
         while piece := response.read1(65_536):

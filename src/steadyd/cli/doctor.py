@@ -35,8 +35,6 @@ Found = dict[str, dict[str, str]]  # service, metric, why it is dark
 
 BETWEEN = 0.05  # seconds between two samples: rates need both
 VERDICT_SECONDS = 10.0
-# a main process of this name is not the service: signals and measures meet the wrong one
-WRAPPERS = frozenset(("sh", "bash", "dash", "ash", "zsh", "logger", "tee", "su", "sudo"))
 POLKIT_FILE = "/etc/polkit-1/rules.d/50-steadyd.rules"
 SUDOERS_FILE = "/etc/sudoers.d/steadyd"
 ROOT_ONLY = frozenset(("sysvinit", "openrc", "runit", "s6"))
@@ -99,9 +97,7 @@ def _binding(service: Service) -> Iterator[Dark]:
         mend = "correct the name, or say which: with unit NAME, with init NAME"
         yield Dark(service.name, "everything", service.finding.reason, mend)
         return
-    program = processes.name(service.status.main_pid)
-    if program in WRAPPERS:
-        why = f"its main process {service.status.main_pid} is `{program}`, not the program itself"
+    if why := processes.wrapper(service.status.main_pid):
         yield Dark(service.name, "signals", why, "start the program by `exec`")
     for rule in service.rules:
         metric = metric_of(rule.condition)

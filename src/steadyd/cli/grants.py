@@ -9,29 +9,14 @@ from collections.abc import Iterable, Mapping
 from steadyd.cli import fail
 from steadyd.cli.offline import NoAnswer, Service, resolve
 from steadyd.cli.terminal import plain
-from steadyd.inits.systemd_status import unit_name
-from steadyd.model.rule import Rule, Verb
+from steadyd.inits.systemd_status import polkit_words, unit_name
+from steadyd.inits.upstart_sudo import COMMANDS
+from steadyd.model.rule import Verb
 from steadyd.settings import SettingsError
 
-SIGNAL = ("kill",)
-# The words that systemd gives to polkit for the D-Bus calls that a verb may need.
-POLKIT_VERBS = {
-    Verb.RELOAD: ("reload",),
-    Verb.RESTART: ("restart", "try-restart"),
-    Verb.START: ("start",),
-    Verb.STOP: ("stop",),
-    Verb.SIGNAL: SIGNAL,
-}
 # What the adapters run through sudo, whole command lines with absolute paths (sudoers(5)).
-# Upstart's restart does not start a job that failed, nor end one with a pre-stop stanza.
 SUDO_COMMANDS: dict[str, dict[Verb, tuple[str, ...]]] = {
-    "upstart": {
-        Verb.RELOAD: ("/sbin/reload",),
-        Verb.RESTART: ("/sbin/restart", "/sbin/start", "/sbin/stop"),
-        Verb.START: ("/sbin/start",),
-        Verb.STOP: ("/sbin/stop",),
-        Verb.SIGNAL: (),  # no command of Upstart's sends one
-    }
+    "upstart": {verb: tuple(f"/sbin/{each}" for each in some) for verb, some in COMMANDS.items()}
 }
 
 
@@ -91,7 +76,9 @@ def service_verbs(service: Service, only: Verb | None = None) -> set[str]:
         for rule in service.rules
         for verb in rule.verbs
         if only in (None, verb)
-        for word in _words(rule, verb, can_reload)
+        for word in polkit_words(
+            verb, can_reload=can_reload, reload_signal=rule.params.reload_signal
+        )
     }
 
 
@@ -176,8 +163,3 @@ def escaped(argument: str) -> str:
 def _can_be_an_argument(unit: str) -> bool:
     """Tell whether sudoers takes a name for itself: no pattern, option, variable or comment."""
     return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@/+,:~%-]*", unit))
-
-
-def _words(rule: Rule, verb: Verb, can_reload: bool) -> Iterable[str]:
-    by_signal = verb is Verb.RELOAD and not can_reload and rule.params.reload_signal
-    return SIGNAL if by_signal else POLKIT_VERBS[verb]

@@ -5,7 +5,8 @@ from typing import Any
 
 from steadyd.cli import fail
 from steadyd.cli.client import Unreachable, add_options, ask, print_json, unreachable
-from steadyd.cli.terminal import plain, table
+from steadyd.cli.terminal import clean, plain, table
+from steadyd.inits.processes import wrapper
 
 Json = dict[str, Any]
 
@@ -62,8 +63,13 @@ def lines(services: list[Json]) -> list[str]:
         )
         for service in services
     ]
+    warnings = [
+        f"{clean(service['name'])}: {why}; start the program by `exec`"
+        for service in services
+        if (why := wrapper(service["main_pid"] or 0))
+    ]
     heads = ("SERVICE", "STATE", "INIT", "UNIT", "MAIN PID>", "PROCESSES>", "")
-    return table(heads, rows, most=24)
+    return [*table(heads, rows, most=24), *warnings]
 
 
 def _offline(args: argparse.Namespace) -> list[Json]:

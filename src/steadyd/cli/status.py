@@ -47,9 +47,18 @@ def lines(status: Json) -> list[str]:
     found = [cut(", ".join(parts), columns()), *_troubles(status)]
     if services:
         found += ["", *_services(services, now)]
+        found += _denied(services)
     for incident in incidents:
         found += ["", *_incident(incident, now)]
     return found
+
+
+def _denied(services: Iterable[Json]) -> list[str]:
+    return [
+        f"{paint('no right')}: {clean(service['name'])}: {clean(verb)}: {clean(why)}"
+        for service in services
+        for verb, why in service.get("denied", {}).items()
+    ]
 
 
 def moment(text: str | None) -> datetime | None:

@@ -13,6 +13,7 @@ _COLOURS = {
     "not_healed": "31",
     "came_back": "31",
     "critical": "31",
+    "no right": "31",
     "unknown": "33",
     "warning": "33",
     "open": "33",

@@ -12,7 +12,7 @@ from typing import Any
 
 from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.snapshot import Chapter, FileView, ServiceView, Snapshot, Why
-from steadyd.ports import ReloadReport, TestReport
+from steadyd.ports import ReloadReport, Right, TestReport
 
 Json = dict[str, Any]
 
@@ -56,6 +56,7 @@ def service(view: ServiceView) -> Json:
         "main_pid": view.main_pid or None,
         "since": rfc3339(view.since),
         "why": None if view.unit else view.reason or "it was not looked up yet",
+        "denied": dict(view.denied),
     }
 
 
@@ -149,8 +150,29 @@ def reloaded(report: ReloadReport) -> Json:
         "loaded": report.loaded,
         "disabled": report.disabled,
         "errors": list(report.errors),
+        "denied": [
+            {"service": service, "verb": verb, "why": why}
+            for service, verbs in report.denied.items()
+            for verb, why in verbs.items()
+        ],
     }
     return answer if report.ok else answer | {"error": "\n".join(report.errors)}
+
+
+def rights(values: Iterable[Right]) -> Json:
+    """Return what the rules may ask of the init systems."""
+    return {
+        "rights": [
+            {
+                "service": right.service,
+                "init": right.init,
+                "unit": right.unit,
+                "verb": str(right.verb),
+                "words": list(right.words),
+            }
+            for right in values
+        ]
+    }
 
 
 def tested(reports: Iterable[TestReport]) -> Json:

@@ -134,6 +134,8 @@ class Handlers:
                 Route("/api/v1/incidents", self._incidents),
                 Route("/api/v1/actions", self._actions),
                 Route("/api/v1/why/{name:path}", self._why),
+                Route("/api/v1/rights", self._rights),
+                Route("/api/v1/rights", self._deny, methods=acting),
                 Route("/api/v1/test-alert", self._test_alert, methods=acting),
                 Route("/api/v1/test-alert/{route:path}", self._test_alert, methods=acting),
             ],
@@ -227,6 +229,26 @@ class Handlers:
             raise HTTPException(404, f"nobody watches a service {name}; `steadyd services` lists")
         return _json(api.why(why))
 
+    async def _rights(self, request: Request) -> Response:
+        if not _caller(request).trusted:
+            raise HTTPException(403, f"{request.url.path} is {api.WITHHELD}")
+        return _json(api.rights(self._daemon.rights_wanted()))
+
+    async def _deny(self, request: Request) -> Response:
+        if not _caller(request).may_act:
+            raise HTTPException(403, "only root may tell which rights are missing")
+        known = {(right.service, str(right.verb)) for right in self._daemon.rights_wanted()}
+        denied: dict[str, dict[str, str]] = {}
+        try:
+            told = msgspec.json.decode(await request.body(), type=list[_Denied])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise HTTPException(400, str(error)) from None
+        for each in told:
+            if (each.service, each.verb) in known:
+                denied.setdefault(each.service, {})[each.verb] = each.why[:MOST]
+        self._daemon.deny(denied)
+        return _json({"ok": True})
+
     async def _test_alert(self, request: Request) -> Response:
         if not _caller(request).may_act:
             raise HTTPException(403, "test alerts are sent from the control socket only")
@@ -244,6 +266,12 @@ class Handlers:
         except TimeoutError:
             log.warning("sampling takes longer than %g s; an older sample is shown", FRESH_SECONDS)
             return self._daemon.snapshot()
+
+
+class _Denied(msgspec.Struct):
+    service: str
+    verb: str
+    why: str
 
 
 class _Pieces(Response):

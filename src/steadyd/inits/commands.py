@@ -108,6 +108,10 @@ class CommandInit(PidFileInit):
     def command(self, verb: str, unit: str) -> list[str]:
         """Return the command of a verb. Raises InitUnreachable: there is none."""
 
+    def no_right(self, unit: str) -> str:
+        """Tell by the user: the commands are root's."""
+        return f"only root may command {self.name}; run steadyd as root" if os.geteuid() else ""
+
     def restarting(self, before: UnitStatus) -> Sequence[str]:
         """Return the words that, one after the other, restart a unit."""
         return ("restart",)

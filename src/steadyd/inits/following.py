@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from steadyd.inits.exits import Exits
 from steadyd.inits.inotify import Folders
@@ -106,6 +106,15 @@ class FileInit(ABC):
         except InitError:
             return False
         return True
+
+    async def denied(self, unit: str, verbs: Collection[Verb]) -> Mapping[Verb, str]:
+        """Return those verbs for which the right is known to lack."""
+        why = self.no_right(unit)
+        return dict.fromkeys(verbs, why) if why else {}
+
+    def no_right(self, unit: str) -> str:
+        """Return why we may not command a unit, and the mend; "" if we may."""
+        return ""
 
     async def watch(self, units: Collection[str]) -> None:
         """Replace the set of watched units."""

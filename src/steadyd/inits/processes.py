@@ -2,6 +2,8 @@
 
 import os
 
+# a main process of this name is not the service: signals and measures meet the wrong one
+WRAPPERS = frozenset(("sh", "bash", "dash", "ash", "zsh", "logger", "tee", "su", "sudo"))
 _MOST = 16_384
 
 
@@ -30,6 +32,14 @@ def started(pid: int) -> int:
 def name(pid: int) -> str:
     """Return the name of a process (comm), "" if it is gone."""
     return _text(pid, "comm").decode("utf-8", "replace").strip()
+
+
+def wrapper(main_pid: int) -> str:
+    """Return in words that a main process only wraps the service, "" if it does not."""
+    program = name(main_pid) if main_pid else ""
+    if program not in WRAPPERS:
+        return ""
+    return f"its main process {main_pid} is `{program}`, not the program itself"
 
 
 def _text(pid: int, name: str) -> bytes:

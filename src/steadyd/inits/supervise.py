@@ -166,6 +166,16 @@ class Supervise(FileInit):
             return now
         return replace(now, state=state, reason=reason, stopped=state is ServiceState.INACTIVE)
 
+    def no_right(self, unit: str) -> str:
+        """Tell by the control fifo."""
+        try:
+            write_command(f"{self._supervise(unit)}/control", b"")
+        except PermissionError as error:
+            return f"{unit}/supervise/control: {error.strerror}; run steadyd as root"
+        except (OSError, InitError):
+            pass  # that is no matter of rights
+        return ""
+
     async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
         """Write to the control fifo, and wait for what comes of it."""
         before = self.read(unit)

@@ -18,7 +18,7 @@ import signal as signals
 import socket
 import time
 import xmlrpc.client
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from xml.parsers.expat import ExpatError
@@ -209,6 +209,10 @@ class Supervisord:
         finally:
             self._restarting.discard(unit)
             self._hurry(unit)
+
+    async def denied(self, unit: str, verbs: Collection[Verb]) -> Mapping[Verb, str]:
+        """Return none: who may ask may command."""
+        return {}
 
     async def close(self) -> None:
         """End `run`."""

@@ -7,7 +7,7 @@ which coalesce. Besides these only a slow reconcile, and a ping against a hung b
 import asyncio
 import os
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -176,6 +176,10 @@ class Systemd:
             raise InitUnreachable(NAME, unit, verb, str(lost)) from None
         except Refused as refused:
             raise refusal(unit, verb, refused) from None
+
+    async def denied(self, unit: str, verbs: Collection[Verb]) -> Mapping[Verb, str]:
+        """Return none: polkit tells its verdict on a unit to root alone, which needs none."""
+        return {}
 
     async def close(self) -> None:
         """Let go of the connection; `run` ends."""

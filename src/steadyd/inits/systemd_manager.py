@@ -14,7 +14,7 @@ MANAGER = f"{SERVICE}.Manager"
 MATCH = f"type='signal',sender='{SERVICE}',path_namespace='{ROOT_PATH}'"
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
-_GRANT = "steadyd grants polkit > /etc/polkit-1/rules.d/50-steadyd.rules"
+GRANT = "steadyd grants polkit > /etc/polkit-1/rules.d/50-steadyd.rules"
 _VERB_SECONDS = 25.0  # a verb's call may wait for polkit to start
 _NO_SUCH = frozenset(
     (
@@ -122,7 +122,7 @@ def is_unknown(refused: Refused) -> bool:
 def refusal(unit: str, verb: Verb, refused: Refused) -> InitError:
     """Return the error of our own kind for systemd's answer to a verb."""
     if refused.name in _NO_RIGHT:
-        return NotPermitted(NAME, unit, verb, str(refused), mend=_GRANT)
+        return NotPermitted(NAME, unit, verb, str(refused), mend=GRANT)
     if refused.name in _NO_VERB:
         return NotSupported(NAME, unit, verb, str(refused))
     kind = UnitNotFound if is_unknown(refused) else VerbFailed

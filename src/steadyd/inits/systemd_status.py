@@ -16,6 +16,14 @@ ROOT_PATH = "/org/freedesktop/systemd1"
 
 Properties = Mapping[str, Any]
 
+# the words that systemd gives to polkit for the D-Bus calls that a verb may need
+POLKIT_WORDS = {
+    Verb.RELOAD: ("reload",),
+    Verb.RESTART: ("restart", "try-restart"),
+    Verb.START: ("start",),
+    Verb.STOP: ("stop",),
+    Verb.SIGNAL: ("kill",),
+}
 _SUFFIXES = (
     *(".automount", ".device", ".mount", ".path", ".scope", ".service"),
     *(".slice", ".socket", ".swap", ".target", ".timer"),
@@ -77,6 +85,12 @@ _JOB_RESULTS = {
 }
 _CLD_EXITED = 1  # codes of waitid(2), as ExecMainCode has them
 _CLD_DUMPED = 3
+
+
+def polkit_words(verb: Verb, *, can_reload: bool, reload_signal: str) -> tuple[str, ...]:
+    """Return what polkit is asked for when a verb is carried out."""
+    by_signal = verb is Verb.RELOAD and not can_reload and reload_signal
+    return POLKIT_WORDS[Verb.SIGNAL if by_signal else verb]
 
 
 def unit_name(name: str) -> str:

@@ -10,12 +10,13 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from dbus_fast import Message
 
+from steadyd.inits import upstart_sudo
 from steadyd.inits.link import Address, Link, LinkLost, Refused
 from steadyd.inits.processes import started as started_at
 from steadyd.inits.upstart_calls import (
@@ -46,6 +47,7 @@ from steadyd.inits.upstart_verbs import Verbs
 from steadyd.model.rule import Verb
 from steadyd.model.service import UnitStatus, matches
 from steadyd.ports import (
+    InitError,
     InitLost,
     InitReached,
     InitReport,
@@ -188,6 +190,19 @@ class Upstart:
                 await self._verbs.stop(link, unit)
             case Verb.SIGNAL:
                 await self._verbs.signal(link, unit, verb, signal)
+
+    async def denied(self, unit: str, verbs: Collection[Verb]) -> Mapping[Verb, str]:
+        """Ask sudo for its verdict, where we are not root."""
+        if os.geteuid() == 0:
+            return {}
+        found = {}
+        for verb in verbs:
+            try:
+                for command in upstart_sudo.COMMANDS[verb]:
+                    await upstart_sudo.check(command, split(unit)[0])
+            except InitError as error:
+                found[verb] = f"{error.why}; {error.mend}".rstrip("; ")
+        return found
 
     async def close(self) -> None:
         """Let go of the connection; `run` ends."""

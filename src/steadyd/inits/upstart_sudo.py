@@ -9,9 +9,18 @@ import asyncio
 import contextlib
 
 from steadyd.inits.upstart_status import NAME
+from steadyd.model.rule import Verb
 from steadyd.ports import InitError, NotPermitted, NotSupported, UnitNotFound, VerbFailed
 
 SUDO = "/usr/bin/sudo"
+# What a verb needs. A restart does not start a job that failed, nor end one with a pre-stop stanza.
+COMMANDS: dict[Verb, tuple[str, ...]] = {
+    Verb.RELOAD: ("reload",),
+    Verb.RESTART: ("restart", "start", "stop"),
+    Verb.START: ("start",),
+    Verb.STOP: ("stop",),
+    Verb.SIGNAL: (),  # no command of Upstart's sends one
+}
 MEND = "steadyd grants sudoers > /etc/sudoers.d/steadyd"
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}  # no UPSTART_SESSION
 _TEXT_MAX = 4096

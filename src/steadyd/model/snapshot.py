@@ -43,6 +43,7 @@ class ServiceView(Struct, frozen=True):
     readings: Readings = field(default_factory=dict)
     restarts: Mapping[str, int] = field(default_factory=dict)
     watched: tuple[Watched, ...] = ()
+    denied: Mapping[str, str] = field(default_factory=dict)  # verb: why we may not, and the mend
 
 
 class FileView(Struct, frozen=True):
