@@ -177,15 +177,27 @@ def _email(route: Route, params: Mapping[str, str], report: Report) -> tuple[str
     if not all(_ADDRESS.fullmatch(each.strip()) for each in receiver.split(",")):
         text = "to_email is no complete address: mail to it cannot be delivered"
         report.warning(route.channel_start, text, "write NAME@DOMAIN, such as ops@mail.example.org")
-    query = f"smtp={_quote(server)}&from={_quote(params.get('from_email') or _FROM)}"
-    query += f"&to={_quote(receiver)}"
-    place = f"[{server}]" if ":" in server else server
+    sender, password = params.get("from_email") or _FROM, params.get("password", "")
     if not user:
-        return (f"mailto://{place}:25/?{query}&mode=insecure",)
-    who = f"{_quote(user)}:{_quote(params.get('password', ''))}"
-    if server in _LOCAL:  # the password does not leave the host, and no certificate would fit
-        return (f"mailto://{who}@{place}:{int(port)}/?{query}&mode=insecure",)
-    return (f"mailtos://{who}@{place}:{int(port)}/?{query}&mode=starttls",)
+        return (mail_url(server, 25, sender, receiver),)
+    # On this host the password does not leave it, and no certificate would fit.
+    mode = "insecure" if server in _LOCAL else "starttls"
+    return (mail_url(server, int(port), sender, receiver, (user, password), mode),)
+
+
+def mail_url(
+    server: str,
+    port: int,
+    sender: str,
+    receiver: str,
+    login: tuple[str, str] | None = None,
+    mode: str = "insecure",
+) -> str:
+    """Return the Apprise URL of one mail; `mode` is insecure, starttls or ssl."""
+    query = f"smtp={_quote(server)}&from={_quote(sender)}&to={_quote(receiver)}&mode={mode}"
+    who = f"{_quote(login[0])}:{_quote(login[1])}@" if login else ""
+    place = f"[{server}]" if ":" in server else server
+    return f"{'mailto' if mode == 'insecure' else 'mailtos'}://{who}{place}:{port}/?{query}"
 
 
 def _gmail(route: Route, params: Mapping[str, str], report: Report) -> tuple[str, ...]:

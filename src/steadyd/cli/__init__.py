@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "run": "the daemon",
     "demo": "the main job on one screen, without privileges",
     "check": "judge rule files",
+    "import": "rules from the files of Inspeqtor or Monit",
     "services": "which unit each checked service resolves to, and why not",
     "status": "services, open incidents, rule files, outbox",
     "why": "every decision about a service",
@@ -34,7 +35,8 @@ def main(argv: Sequence[str]) -> int:
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         if name == chosen:
-            module = importlib.import_module(f"steadyd.cli.{name.replace('-', '_')}")
+            file = "import_" if name == "import" else name.replace("-", "_")
+            module = importlib.import_module(f"steadyd.cli.{file}")
             module.configure(command)
     args = parser.parse_args(argv)
     if module is None:
