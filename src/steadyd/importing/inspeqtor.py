@@ -22,6 +22,7 @@ from steadyd.probes.catalogue import CATALOGUE, metric_id
 from steadyd.rulefiles import inspeqtorconf
 from steadyd.rulefiles.compile import Known, compile_file
 from steadyd.rulefiles.diagnostics import Diagnostic
+from steadyd.rulefiles.lexer import scan
 from steadyd.rulefiles.parser import parse
 
 _COMMENT: Final = re.compile(r'("(?:\\.|[^\\])(?:\\.|[^"\\])*+")|#[^\n]*')
@@ -139,8 +140,10 @@ def annotated(path: str, text: str, errors: list[str]) -> str:
         notes.setdefault(place, []).extend(words)
     first = min(starts, default=len(text))
     head += [_with_mend(each) for each in compiled.diagnostics if each.offset < first]
-    made = _commented(head) + _ended(_insert(text, notes))
-    return made if _same(path, made, text) else _commented(head) + _ended(text)
+    made = _insert(text, notes)
+    if scan(made).texts != scan(text).texts:  # a comment came into a quoted text
+        made = text
+    return _commented(head) + _ended(made)
 
 
 def _words(written: str, subject: Subject) -> list[str]:
@@ -178,17 +181,6 @@ def _insert(text: str, notes: Mapping[int, list[str]]) -> str:
         parts += [text[end:place], _commented(words, indent[0] if indent else "")]
         end = place
     return "".join(parts) + text[end:]
-
-
-def _same(path: str, one: str, other: str) -> bool:
-    """Tell whether two texts hold the same rules: a comment could have come into a quoted text."""
-    known = Known(CATALOGUE)
-    keys = []
-    for text in (one, other):
-        file = parse(text)
-        drafts = compile_file(path, file, known).drafts
-        keys.append((file.bad, [(d.check.service, [r.key for r in d.check.rules]) for d in drafts]))
-    return keys[0] == keys[1]
 
 
 def _commented(lines: list[str], indent: str = "") -> str:
