@@ -1,12 +1,12 @@
 """OpenRC: start-stop-daemon, and supervise-daemon for what is to be started again."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from steadyd.model.service import UnitStatus
 from steadyd.ports import InitSystem
-from tests.contract.rig_sysvinit import inside
+from tests.contract.rig_sysvinit import PYTHON, inside
 from tests.contract.rigs import Service, _pids
 
 # by the pid file alone: a script that becomes another program is not found again by its name
@@ -32,8 +32,9 @@ class OpenrcRig:
         self.host = host
 
     @asynccontextmanager
-    async def adapter(self) -> AsyncIterator[InitSystem]:
-        async with inside(self.host, self.name, "openrc", "Openrc()") as remote:
+    async def adapter(self, python: Sequence[str] = PYTHON) -> AsyncIterator[InitSystem]:
+        made = "Openrc()"
+        async with inside(self.host, self.name, "openrc", made, None, python) as remote:
             yield remote
 
     def install(self, service: Service) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from steadyd.ports import InitSystem
 from tests.contract.remote import Remote
 from tests.contract.rigs import ENV, Service, _pids
 
+PYTHON = (sys.executable,)
 RECORD = struct.Struct("=hxxi32s4s340x")  # utmp(5)
 SCRIPT = """\
 #!/bin/sh
@@ -50,8 +51,9 @@ class SysvinitRig:
         self.texts: dict[str, str] = {}
 
     @asynccontextmanager
-    async def adapter(self) -> AsyncIterator[InitSystem]:
-        async with inside(self.host, self.name, "sysvinit", "Sysvinit()", self.ids) as remote:
+    async def adapter(self, python: Sequence[str] = PYTHON) -> AsyncIterator[InitSystem]:
+        made = "Sysvinit()"
+        async with inside(self.host, self.name, "sysvinit", made, self.ids, python) as remote:
             yield remote
 
     def install(self, service: Service) -> None:
@@ -119,7 +121,12 @@ class _Named(Remote):
 
 @asynccontextmanager
 async def inside(
-    host: Any, name: str, module: str, made: str, ids: dict[str, str] | None = None
+    host: Any,
+    name: str,
+    module: str,
+    made: str,
+    ids: dict[str, str] | None = None,
+    python: Sequence[str] = PYTHON,
 ) -> AsyncIterator[Remote]:
     """Run an adapter inside a host; `made` is the expression that makes it."""
     program = (
@@ -132,7 +139,7 @@ async def inside(
         "asyncio.run(main())\n"
     )
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", program]
+    command = [*python, "-c", program]
     with host.popen(command, env=ENV, stdin=pipe, stdout=pipe, bufsize=0) as process:
         remote = _Named(process.stdin, process.stdout, name)
         remote.ids = {} if ids is None else ids

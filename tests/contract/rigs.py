@@ -167,8 +167,8 @@ class SupervisordRig:
         self.host = host
 
     @asynccontextmanager
-    async def adapter(self) -> AsyncIterator[InitSystem]:
-        async with served(self.host, self.name, f"unix://{self.socket}") as remote:
+    async def adapter(self, python: Sequence[str] = (sys.executable,)) -> AsyncIterator[InitSystem]:
+        async with served(self.host, self.name, f"unix://{self.socket}", python) as remote:
             yield remote
 
     def install(self, service: Service) -> None:

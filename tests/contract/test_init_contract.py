@@ -14,6 +14,7 @@ from steadyd.ports import (
     InitReached,
     InitReport,
     InitSystem,
+    NotPermitted,
     NotSupported,
     UnitGone,
     UnitNotFound,
@@ -23,6 +24,7 @@ from tests.contract.rig_openrc import OpenrcRig
 from tests.contract.rig_sysvinit import SysvinitRig
 from tests.contract.rig_upstart import UpstartRig, make_upstart_host
 from tests.contract.rigs import (
+    ENV,
     SUPERVISORD,
     Follower,
     Rig,
@@ -508,6 +510,30 @@ async def test_a_verb_that_hangs_ends_at_its_deadline(
 async def test_no_verb_on_what_does_not_exist(init: InitSystem, rig: Rig) -> None:
     with pytest.raises(UnitNotFound):
         await init.perform(Verb.RESTART, rig.unit("ghost"), deadline=10)
+
+
+# what runit, s6, systemd and Upstart refuse is tested beside their own ways to allow it
+@pytest.mark.parametrize("rig", ["sysvinit", "openrc", "supervisord"], indirect=True)
+async def test_without_rights_a_verb_changes_nothing_and_says_how_to_get_them(
+    rig: Any, new: Callable[..., str]
+) -> None:
+    # the interpreter of the test may lie in a folder that is closed to others
+    python = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "/usr/bin/python3"]
+    if rig.host.run([*python, "-c", "import msgspec"], env=ENV, check=False).returncode:
+        pytest.skip("no interpreter that another user may run")
+    name, unit = (name := new()), rig.unit(name)
+    async with rig.adapter() as init:
+        before = await init.find(name)
+    async with rig.adapter(python=python) as init:
+        for verb in (Verb.RELOAD, Verb.RESTART, Verb.STOP, Verb.SIGNAL):
+            with pytest.raises(NotPermitted) as caught:
+                await init.perform(verb, unit, signal="HUP", deadline=10)
+            assert caught.value.mend or caught.value.why
+        if rig.name != "supervisord":  # there who may ask may command
+            denied = await init.denied(unit, (Verb.RESTART,))
+            assert "root" in denied[Verb.RESTART]
+    async with rig.adapter() as init:
+        assert await init.find(name) == before
 
 
 # the init itself

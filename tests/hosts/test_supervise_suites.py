@@ -21,7 +21,7 @@ from tests.hosts.inithost import HostError, RunitHost, S6Host
 pytestmark = pytest.mark.host
 
 RUN = ("#!/bin/sh\nexec sleep infinity\n", 0o755)
-MANY = 200
+MANY = 1000
 LATEST_S = 0.5
 MOST_GROWTH_KB = 20 * 1024
 
@@ -49,8 +49,10 @@ def scan_with(host: Any, scan: str, *names: str) -> str:
 @contextmanager
 def scanner(rig: Any, scan: str) -> Iterator[Callable[[], None]]:
     """Run another runsvdir or s6-svscan; yield what kills it, at the end too; services stay."""
-    program, quiet = "runsvdir" if rig.name == "runit" else "s6-svscan", subprocess.DEVNULL
-    process = rig.host.popen([program, scan], stdout=quiet, stderr=quiet)
+    most = str(MANY + 100)  # services that s6-svscan takes, 500 if it is not told
+    program = ["runsvdir"] if rig.name == "runit" else ["s6-svscan", "-c", most]
+    quiet = subprocess.DEVNULL
+    process = rig.host.popen([*program, scan], stdout=quiet, stderr=quiet)
 
     def kill() -> None:
         process.kill()

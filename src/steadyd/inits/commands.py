@@ -195,6 +195,9 @@ class CommandInit(PidFileInit):
 
     async def tell(self, verb: Verb, word: str, unit: str, deadline: float) -> None:
         """Run one command. Raises InitError: it could not be run, or says that it failed."""
+        if os.geteuid():  # a script that half of its right lacks does half of its work
+            why = f"only root may command {self.name}"
+            raise NotPermitted(self.name, unit, verb, why, "run steadyd as root")
         argv = self.command(word, unit)
         shown = " ".join(argv)
         try:
