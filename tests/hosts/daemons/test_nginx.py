@@ -91,7 +91,7 @@ async def test_the_password_opens(nginx: Where) -> None:
 @pytest.mark.parametrize(
     ("endpoint", "password", "said"),
     [
-        ("/locked", "", r"/locked is refused \(401\); give"),
+        ("/locked", "", r"/locked is refused \(401\); give the check `user"),
         ("/locked", "wr0ng", r"/locked is refused \(401\); correct"),
         ("/away", "", r"redirects to http://127.0.0.1:\d+/status\?\*\*\*; no redirect"),
         ("/nowhere", "", "status 404; is `endpoint` right"),

@@ -150,16 +150,20 @@ async def ask(to: Target, most: int = MOST, *, cut: bool = False) -> Answer:
         return await _exchange(stream, to, cut)
 
 
-async def page(where: Where, most: int = MOST) -> bytes:
-    """Return the body of the endpoint. Raises ProbeFailed where its status is not 200."""
+async def page(where: Where, most: int = MOST, refused: str = "") -> bytes:
+    """Return the body of the endpoint. Raises ProbeFailed where its status is not 200.
+
+    `refused` is the mend where it is that of a right, if it is not a user and a password.
+    """
     to = target(where)
     answer = await ask(to, most)
     if answer.status == 200:
         return answer.body
     asked = shown(to.path)
     if answer.status in (401, 403):
-        mend = "correct" if where.password else "give the check a"
-        raise ProbeFailed(f"{asked} is refused ({answer.status}); {mend} username and password")
+        verb = "correct" if where.password else "give the check"
+        mend = refused or f"{verb} `username` and `password`"
+        raise ProbeFailed(f"{asked} is refused ({answer.status}); {mend}")
     if 300 <= answer.status < 400:
         place = line(shown(answer.location))
         raise ProbeFailed(f"{asked} redirects to {place}; no redirect is followed: name that place")

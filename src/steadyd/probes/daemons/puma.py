@@ -1,19 +1,20 @@
 """Puma: `/stats` of its control app (github.com/puma/puma, docs/stats.md)."""
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote
 
 from msgspec.structs import replace
 
 from steadyd.probes.daemons import Values, Where
-from steadyd.probes.daemons.client import document
+from steadyd.probes.daemons.client import page, parsed
 from steadyd.probes.daemons.told import ProbeFailed, count, ratio
 
 DEFAULTS: Final = Where(hostname="localhost", port=9293, endpoint="/stats")
 
+_TOKEN: Final = re.compile(r"(?:(?![#&;])[!-~])*")  # the signs that end it in a query
 _SUMS: Final = {
     "backlog": "backlog",
     "running": "running",
@@ -27,9 +28,18 @@ _ALONE: Final = "this puma has no workers (single mode)"
 
 async def read(where: Where, names: frozenset[str]) -> Values:
     """Return the sums over all workers; `password` is the control token."""
-    token = f"?token={quote(where.password, safe='')}" if where.password else ""
-    endpoint = where.endpoint.partition("?")[0] + token
-    stats = await document(replace(where, endpoint=endpoint, username="", password=""))
+    if not _TOKEN.fullmatch(where.password):
+        raise ProbeFailed(
+            "a token with blanks, # & ; or beyond ASCII cannot be sent; choose another"
+        )
+    mend = "give the check the control token as `password`"
+    endpoint = where.endpoint.partition("?")[0]
+    if where.password:
+        # it compares the text as it comes: a quoted token would be another one
+        endpoint += f"?token={where.password}"
+        mend = "correct `password`, the control token"
+    there = replace(where, endpoint=endpoint, username="", password="")
+    stats = parsed(await page(there, refused=mend))
     if "worker_status" in stats:
         return _of_cluster(stats)
     if "backlog" not in stats:
