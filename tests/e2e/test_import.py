@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from steadyd.cli.check import judge
+from steadyd.importing.inspeqtor import annotated
 from steadyd.importing.monit import convert
 from steadyd.importing.monittests import Machine
 from steadyd.importing.product import Product
@@ -175,6 +176,7 @@ def test_wrong_use(words: tuple[str, ...], tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr
+    assert run("monit", tmp_path).returncode == 2
     (tmp_path / "x").write_text("")
     assert run("inspeqtor", tmp_path / "x").returncode == 2
 
@@ -461,6 +463,18 @@ def test_odd_texts_are_told_and_what_comes_of_them_loads(text: str, tmp_path: Pa
     save(made, tmp_path)
     assert [e for e in errors(tmp_path / "rules.d") if "control character" not in e] == []
     assert made.left or made.errors or rules(made)
+
+
+def test_a_hostile_text_takes_no_time() -> None:
+    for text in (
+        f'check process x with pidfile /x if cpu{" " * 500_000}"{" " * 500_000}" then alert',
+        "set mmonit " + "//a:" * 100_000,
+        f'check process x with pidfile /x start program = "{"service -a " * 50_000}"',
+        "if " * 100_000,
+    ):
+        monit(text)
+    annotated("/x", f"check service x\n  if {' ' * 500_000} cpu:user > 5 {' ' * 500_000} then", [])
+    annotated("/x", "check service x\n" + "  if cpu:user > 5 then alert\n" * 3000, [])
 
 
 def save(made: Product, folder: Path) -> Settings:

@@ -398,6 +398,15 @@ def test_a_folder_is_judged_with_its_routes(tmp_path: Path) -> None:
     assert conf["variables"] == {"cycle_time": "20", "deploy_length": "60"}
 
 
+def test_a_file_of_secrets_that_everybody_may_read_is_told(tmp_path: Path) -> None:
+    path = folder(tmp_path, CONF + f"{MAIL}, username u, password p\n") / "inspeqtor.conf"
+
+    said = [d.message for d in judge([str(path)], Known(CATALOGUE))[0].diagnostics]
+    assert f"it holds secrets and may be read by everybody; chmod o-r {path}" in said
+    path.chmod(0o600)
+    assert len(judge([str(path)], Known(CATALOGUE))[0].diagnostics) == len(said) - 1
+
+
 def test_a_folder_with_a_bad_file_of_routes_is_judged_without_them(tmp_path: Path) -> None:
     rules = folder(tmp_path, "set\n")
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,7 +135,9 @@ def _judge_conf(path: str) -> Entry:
         return Entry(path, "", None, None, (Diagnostic(Level.ERROR, 1, 1, str(refused)),))
     conf = inspeqtorconf.parse(text)
     meaning = inspeqtor.meaning(conf)
-    told = tuple(Diagnostic(Level.WARNING, 1, 1, warning) for warning in warnings)
+    if inspeqtorconf.masked(text) != text and _is_open(path):
+        warnings.append(f"it holds secrets and may be read by everybody; chmod o-r {path}")
+    told = tuple(Diagnostic(Level.WARNING, 1, 1, printable(warning)) for warning in warnings)
     lent, shown = frozenset(meaning.routes), inspeqtorconf.masked(text)
     return Entry(path, shown, None, None, (*told, *meaning.diagnostics), conf, lent)
 
@@ -161,6 +164,13 @@ def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
         for entry in entries
     ]
     return {"ok": all(entry.ok for entry in entries), "files": files}
+
+
+def _is_open(path: str) -> bool:
+    try:
+        return bool(os.stat(path).st_mode & stat.S_IROTH)
+    except OSError:  # gone since it was read
+        return False
 
 
 def _conf(conf: inspeqtorconf.Conf) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
         return fail(f"{printable(args.path)}: there is no such file or folder", 2)
     if args.tool == "inspeqtor" and not os.path.isdir(args.path):
         return fail(f"{printable(args.path)} is no folder; name the one of inspeqtor.conf", 2)
+    if args.tool == "monit" and os.path.isdir(args.path):
+        return fail(f"{printable(args.path)} is a folder; name the monitrc in it", 2)
     folder = os.path.join(os.path.abspath(args.output or ETC), RULES)
     product = (_inspeqtor if args.tool == "inspeqtor" else _monit)(args.path, folder)
     files = [*product.files, *_left(product.left)]

@@ -33,6 +33,7 @@ _RULE: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_LONGEST: Final = 2000  # characters of a rule that is told in words
 _WATCHED: Final = (
     "Without a rule that names `down`, steadyd also alerts when the service is down for 10 s;"
     " Inspeqtor told every look at which it was found down or up."
@@ -148,8 +149,8 @@ def annotated(path: str, text: str, errors: list[str]) -> str:
 
 def _words(written: str, subject: Subject) -> list[str]:
     """Tell a rule in plain words, and what is different."""
-    plain = _COMMENT.sub(lambda found: found[1] or "", written).strip()
-    found = _RULE.fullmatch(plain)
+    plain = " ".join(_COMMENT.sub(lambda found: found[1] or "", written).split())
+    found = _RULE.fullmatch(plain) if len(plain) < _LONGEST else None
     if found is None:
         return []
     name = f"{found['family']}:{found['name']}" if found["name"] else found["family"]
@@ -157,7 +158,7 @@ def _words(written: str, subject: Subject) -> list[str]:
     side = "above" if found["op"] == ">" else "below"
     count = found["count"]
     hold = f" at {count} looks in a row" if count and count != "1" else ""
-    actions = " ".join(found["actions"].split()).replace(" ,", ",")
+    actions = found["actions"].replace(" ,", ",")
     what = f" {entry.help}" if entry else ""
     words = [f"When {name} is {side} {found['amount']}{hold}: {actions}.{what}"]
     if entry is None:

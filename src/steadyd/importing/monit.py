@@ -41,6 +41,7 @@ _PROGRAMS: Final = tuple(
     )
 )
 _FOUND_BY: Final = {"pidfile": "pidfile", "matching": "match", "match": "match"}
+_LONGEST: Final = 2000  # characters of a test or a program
 _CYCLE: Final = 30  # seconds; Monit's own default
 _NO_CHECK: Final = "steadyd watches services, the host and endpoints, not this"
 _MONITOR: Final = "steadyd never stops watching: a budget of verbs bounds what it does"
@@ -191,7 +192,7 @@ class _Conversion:
     def _find_unit(self, service: _Service) -> None:
         """Find which unit of the init system the programs start."""
         for verb, program in service.programs.items():
-            found = (each.search(program) for each in _PROGRAMS)
+            found = (each.search(program[:_LONGEST]) for each in _PROGRAMS)
             unit = next((each[1].removesuffix(".service") for each in found if each), "")
             if unit and not service.unit:
                 service.unit = service.name = unit
@@ -219,6 +220,8 @@ class _Conversion:
     def _rule(self, service: _Service, statement: Statement) -> None:
         try:
             test, action, more = _parts(statement)
+            if len(test) > _LONGEST:
+                raise Untranslated("the test is too long to be one")
             restarts = re.fullmatch(
                 r"(\d{1,3}) restarts? (?:with|within|in) (\d{1,4}) cycles?", test, re.IGNORECASE
             )

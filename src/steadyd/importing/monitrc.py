@@ -24,7 +24,7 @@ _IN_CHECK: Final = frozenset(
     ("if", "start", "stop", "restart", "group", "depends", "depend", "alert", "noalert", "every")
 ) | {"mode", "onreboot", "ignore"}
 _SECRET: Final = re.compile(
-    r"""(\bpassword\s+(?:=\s+)?|\ballow\s+["']?[^\s:"']+:|//[^\s/:@]+:(?=\S+@))"""
+    r"""(\bpassword\s+(?:=\s+)?|\ballow\s+["']?[^\s:"']+:|//[^\s/:@]+:(?=\S{1,300}@))"""
     r"""(?:"[^"]*"|'[^']*'|[^\s@"']+)""",
     re.IGNORECASE,
 )
