@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from steadyd.probes.daemons.told import ProbeFailed, hidden, shown, why
+from steadyd.probes.daemons.told import ProbeFailed, hidden, line, shown, why
 
 __all__ = ["FAMILIES", "ProbeFailed", "Where", "read"]
 
@@ -108,7 +108,7 @@ async def read(
     else:
         none = "the server does not report it"
         return {name: offered.get(name, none) for name in names} if names else offered
-    text = f"{family} at {place}: {reason}"
+    text = f"{family} at {line(str(place))}: {reason}"
     raise ProbeFailed(hidden(text, where.username, where.password)) from None
 
 

@@ -6,7 +6,7 @@ import re
 import ssl
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus
 
 LONGEST: Final = 300  # characters of a server's own words
 
@@ -55,13 +55,10 @@ def why(error: BaseException) -> str:
 
 def shown(endpoint: str) -> str:
     """Return an endpoint without what may be secret: its user and its query."""
-    try:
-        parts = urlsplit(endpoint)
-    except ValueError:
-        return "a URL that cannot be read"
-    user = "***@" if "@" in parts.netloc else ""
-    netloc = user + parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=netloc, query="***" if parts.query else "", fragment="").geturl()
+    place, mark, _ = endpoint.partition("#")[0].partition("?")
+    scheme, slashes, rest = place.rpartition("://")
+    user, at, there = rest.rpartition("@")  # a password may hold what a URL must not
+    return f"{scheme}{slashes}{'***' if user else ''}{at}{there}{'?***' if mark else ''}"
 
 
 def hidden(text: str, username: str, password: str) -> str:
