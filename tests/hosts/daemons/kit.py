@@ -14,6 +14,8 @@ import pytest
 
 SECRET = "s3cr3t wörd&/?%"  # what must be quoted somewhere
 PLAIN = "s3cr3tword"
+# this host by an address that is not of loopback: there TLS is used where the server has it
+ELSEWHERE = "0.0.0.0"
 LOOPBACK = "127.0.0.1"
 
 
@@ -88,6 +90,20 @@ def running(
 
 def _said(argv: Sequence[str | Path], log: Path) -> str:
     return f"{argv[0]}: {log.read_text(errors='replace')[-2000:]}"
+
+
+def certificate(folder: Path, days: str = "30", *before: str) -> None:
+    """Make a key and a certificate of its own for localhost: `folder`/key and /pem."""
+    subprocess.run(
+        [
+            *(*before, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", days),
+            *("-keyout", folder / "key", "-out", folder / "pem", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
 
 
 def told(*argv: str | Path, stdin: str = "") -> str:

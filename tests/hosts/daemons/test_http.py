@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from steadyd.probes.daemons import ProbeFailed, Where, client, read
-from tests.hosts.daemons.kit import LOOPBACK, SECRET, free_port, program
+from tests.hosts.daemons.kit import LOOPBACK, SECRET, certificate, free_port, program
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 STATUS = frozenset({"status"})
@@ -114,16 +113,7 @@ async def test_a_socket_serves_too(tmp_path: Path) -> None:
 
 def signed(folder: Path, days: str, *before: str) -> ssl.SSLContext:
     """Return a server's side with a certificate of its own for localhost."""
-    subprocess.run(
-        [
-            *(*before, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", days),
-            *("-keyout", folder / "key", "-out", folder / "pem", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    certificate(folder, days, *before)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "pem", folder / "key")
     return context

@@ -9,8 +9,10 @@ import pytest
 
 from steadyd.probes.daemons import ProbeFailed, Where, read
 from tests.hosts.daemons.kit import (
+    ELSEWHERE,
     LOOPBACK,
     SECRET,
+    certificate,
     free_port,
     listens,
     program,
@@ -58,6 +60,8 @@ def mariadb(folder: Path, number: int) -> Iterator[MariaDB]:
     )
     argv = [program("mariadbd"), *common, f"--socket={server.socket}", f"--port={server.port}"]
     argv += [f"--bind-address={LOOPBACK}", f"--pid-file={folder}/pid", f"--server-id={number}"]
+    certificate(folder)
+    argv += [f"--ssl-cert={folder}/pem", f"--ssl-key={folder}/key"]
     argv += [f"--log-bin={folder}/binlog", "--innodb-buffer-pool-size=16M", "--skip-name-resolve"]
     with running(argv, lambda: listens(server.socket), folder / "log"):
         yield server
@@ -68,6 +72,7 @@ def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     with mariadb(tmp_path_factory.mktemp("primary"), 1) as server:
         server.sql(
             f"CREATE USER watcher@'%' IDENTIFIED BY '{SECRET}';"
+            f"CREATE USER careful@'%' IDENTIFIED BY '{SECRET}' REQUIRE SSL;"
             "CREATE USER copier@'%' IDENTIFIED BY 'copy';"
             "GRANT REPLICATION SLAVE ON *.* TO copier@'%';"
         )
@@ -169,3 +174,12 @@ async def test_a_replica_is_seconds_behind_and_a_stopped_one_is_hugely_so(
 
     assert "Seconds_Behind_Master: NULL" in replica.sql("SHOW SLAVE STATUS\\G")
     assert await read("mysql", where, frozenset({BEHIND})) == {BEHIND: 999999.0}
+
+
+async def test_over_the_network_it_is_tls(primary: MariaDB) -> None:
+    where = Where(ELSEWHERE, primary.port, "", "careful", SECRET)
+
+    assert len(await read("mysql", where, frozenset())) > 300
+
+    with pytest.raises(ProbeFailed, match="Access denied"):  # in clear, as on loopback
+        await read("mysql", Where(LOOPBACK, primary.port, "", "careful", SECRET), frozenset())

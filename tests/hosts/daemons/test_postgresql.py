@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from steadyd.probes.daemons import ProbeFailed, Where, read
-from tests.hosts.daemons.kit import LOOPBACK, SECRET, free_port, listens, program, running, told
+from tests.hosts.daemons.kit import (
+    ELSEWHERE,
+    LOOPBACK,
+    SECRET,
+    certificate,
+    free_port,
+    listens,
+    program,
+    running,
+    told,
+)
 
 # root is refused
 USER = "postgres" if os.geteuid() == 0 else None
@@ -44,20 +54,20 @@ def postgresql(folder: Path) -> Iterator[Where]:
         cwd=folder,
         user=USER,
     )
-    argv: list[str | Path] = [
-        program("postgres", *folders),
-        "-D",
-        folder / "data",
-        "-p",
-        str(port),
-        "-k",
-        folder,
-    ]
-    argv += ["-c", f"listen_addresses={LOOPBACK}", "-c", "fsync=off"]
+    certificate(folder)
+    if USER:
+        shutil.chown(folder / "key", USER, USER)
+    hba = folder / "data" / "pg_hba.conf"
+    hba.write_text(f"hostnossl all careful 0.0.0.0/0 reject\n{hba.read_text()}")
+    argv: list[str | Path] = [program("postgres", *folders), "-D", folder / "data"]
+    argv += ["-p", str(port), "-k", folder]
+    argv += ["-c", f"listen_addresses={LOOPBACK}", "-c", "fsync=off", "-c", "ssl=on"]
+    argv += ["-c", f"ssl_cert_file={folder}/pem", "-c", f"ssl_key_file={folder}/key"]
     with running(argv, lambda: listens(port), folder / "log", user=USER, end=signal.SIGINT):
         where = Where(hostname=LOOPBACK, port=port, socket=str(folder))
         sql(where, "CREATE DATABASE shop")
         sql(where, "CREATE TABLE t AS SELECT generate_series(1, 10000) AS n", "shop")
+        sql(where, f"CREATE USER careful PASSWORD '{SECRET}'")
         yield where
 
 
@@ -166,3 +176,22 @@ async def test_a_locked_table_holds_nobody_for_ever(postgresql: Where) -> None:
             await read("postgresql", on(postgresql, "shop"), frozenset({"total_size"}), 0.5)
         with pytest.raises(ProbeFailed, match="lock timeout"):
             await read("postgresql", on(postgresql, "shop"), frozenset({"total_size"}))
+
+
+async def test_over_the_network_it_is_tls(postgresql: Where) -> None:
+    where = Where(ELSEWHERE, postgresql.port, "", "careful", SECRET, database="shop")
+
+    assert await read("postgresql", where, frozenset({"deadlocks"})) == {"deadlocks": 0.0}
+
+    with pytest.raises(ProbeFailed, match="pg_hba"):  # in clear, as on loopback
+        await read("postgresql", on(postgresql, user="careful"), frozenset())
+
+
+async def test_a_reading_is_no_rollback(postgresql: Where) -> None:
+    before = await read("postgresql", on(postgresql), frozenset({"rollbacks"}))
+    for _ in range(3):
+        await read("postgresql", on(postgresql), frozenset())
+
+    after = await read("postgresql", on(postgresql), frozenset({"rollbacks"}))
+
+    assert after == before

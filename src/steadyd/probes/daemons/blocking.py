@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
 import ssl
@@ -15,7 +16,6 @@ from steadyd.probes.daemons.told import ProbeFailed
 
 SILENCE: Final = 10.0  # seconds; the net below the caller's deadline
 MOST: Final = 1024 * 1024  # bytes; a status of MySQL has about 30 KiB
-LOCAL: Final = ("localhost", "127.", "::1")
 
 T = TypeVar("T")
 
@@ -43,7 +43,12 @@ class LimitedTLS(_Limited, ssl.SSLSocket):
 
 def is_local(where: Where) -> bool:
     """Tell if the server is on this host, where TLS protects nothing."""
-    return bool(where.socket) or where.hostname.startswith(LOCAL)
+    if where.socket or where.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(where.hostname).is_loopback
+    except ValueError:
+        return False
 
 
 async def converse(where: Where, work: Callable[[LimitedSocket], T]) -> T:

@@ -37,8 +37,13 @@ _QUERIES: Final = (
            AND n.nspname !~ '^pg_(toast|temp)'""",
     ),
 )
-# The server itself stops what nobody waits for: a size waits for who locked the table.
-_LIMITS: Final = {"statement_timeout": "5000", "lock_timeout": "2000"}  # milliseconds
+# The server itself stops what nobody waits for: a size waits for who locked the table. Of this
+# transaction only, since behind a pool the next one is somebody else's.
+_BEGIN: Final = (
+    "START TRANSACTION READ ONLY",
+    "SET LOCAL statement_timeout = '5s'",
+    "SET LOCAL lock_timeout = '2s'",
+)
 _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)  # protocol-message-formats, SSLRequest
 
 _MENDS: Final = {
@@ -73,13 +78,15 @@ def _talk(where: Where, connection: LimitedSocket, names: frozenset[str]) -> Val
                 sock=stream,
                 ssl_context=False,
                 application_name="steadyd",
-                startup_params=_LIMITS,
             ) as server,
         ):
+            for sql in _BEGIN:
+                server.run(sql)
             for offered, sql in _QUERIES:
                 if not names or names & offered:
                     (row,) = server.run(sql)
                     found.update(_named(offered, row))
+            server.run("COMMIT")  # an end without it would count as a rollback
     except (DatabaseError, InterfaceError) as error:
         raise ProbeFailed(_told(error, bool(where.password))) from None
     return found
