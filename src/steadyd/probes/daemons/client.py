@@ -121,8 +121,8 @@ def target(where: Where) -> Target:
     try:
         url = urlsplit(where.endpoint)
         host, port = url.hostname, url.port
-    except ValueError as error:
-        raise ProbeFailed(f"{shown(where.endpoint)} is no URL: {line(str(error))}") from None
+    except ValueError:
+        raise ProbeFailed(f"{shown(where.endpoint)} is no URL; correct `endpoint`") from None
     if not host:
         raise ProbeFailed(f"{shown(where.endpoint)} names no host; correct `endpoint`")
     if "@" in url.netloc:

@@ -55,10 +55,11 @@ def why(error: BaseException) -> str:
 
 def shown(endpoint: str) -> str:
     """Return an endpoint without what may be secret: its user and its query."""
-    place, mark, _ = endpoint.partition("#")[0].partition("?")
-    scheme, slashes, rest = place.rpartition("://")
-    user, at, there = rest.rpartition("@")  # a password may hold what a URL must not
-    return f"{scheme}{slashes}{'***' if user else ''}{at}{there}{'?***' if mark else ''}"
+    scheme, slashes, rest = endpoint.partition("://")
+    if slashes and "@" in rest:  # a password may hold what a URL must not: all before is hidden
+        rest = f"***@{rest.rpartition('@')[2]}"
+    place, mark, _ = (scheme + slashes + rest).partition("#")[0].partition("?")
+    return f"{place}?***" if mark else place
 
 
 def hidden(text: str, username: str, password: str) -> str:
