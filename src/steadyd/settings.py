@@ -5,26 +5,24 @@ error names the file, the key and the mend; an unknown key names the nearest kno
 """
 
 import difflib
-import logging
 import os
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 
-from steadyd import inspeqtor
 from steadyd.model.rule import Budget
-from steadyd.rulefiles import inspeqtorconf
 from steadyd.rulefiles.amounts import duration
-from steadyd.rulefiles.folder import defaults_of, one_line
-from steadyd.rulefiles.reading import Refused, read_text
+from steadyd.rulefiles.folder import defaults_of
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from steadyd.confs import ConfFile
 
 DEFAULT_FILE = "/etc/steadyd/steadyd.toml"
+CONF = "inspeqtor.conf"  # in a folder of rules
 LARGEST_SECRET = 65_536
 
 
@@ -123,22 +121,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for name, urls in self.alone().routes.items()
         }
         lent: dict[str, tuple[str, ...]] = {}
-        for conf in read_confs(self.rules) if self.confs else ():
+        for conf in _confs(self.rules) if self.confs else ():
             if conf.meaning is None:
                 raise SettingsError("; ".join(conf.errors))
-            for error in conf.errors:
-                log.error("%s", error)
+            conf.tell()
             lent = {**conf.meaning.routes, **lent}
         return lent | own
 
-
-class ConfFile(msgspec.Struct, frozen=True):
-    """An `inspeqtor.conf`: what it means, None where it cannot be read or understood."""
-
-    path: str
-    meaning: inspeqtor.Meaning | None
-    errors: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    def warnings(self) -> list[str]:
+        """Return what of each inspeqtor.conf has no effect, or another."""
+        return [warning for conf in _confs(self.rules) for warning in conf.warnings]
 
 
 def load(path: str | None, over: Mapping[str, Any] | None = None) -> Settings:
@@ -161,30 +153,22 @@ def load(path: str | None, over: Mapping[str, Any] | None = None) -> Settings:
     return check(_borrow(_with_places(settings), frozenset(data)))
 
 
-def read_confs(folders: Sequence[str]) -> list[ConfFile]:
+def _confs(folders: Sequence[str]) -> "list[ConfFile]":
     """Read the `inspeqtor.conf` of each folder that has one."""
-    paths = [os.path.join(folder, inspeqtorconf.FILE_NAME) for folder in map(str, folders)]
-    return [_read_conf(path) for path in paths if os.path.lexists(path)]
+    paths = [os.path.join(folder, CONF) for folder in map(str, folders)]
+    found = [path for path in paths if os.path.lexists(path)]
+    if not found:
+        return []
+    from steadyd.confs import read_conf  # noqa: PLC0415 - few hosts have one, and it takes 10 ms
 
-
-def _read_conf(path: str) -> ConfFile:
-    try:
-        text, _ = read_text(path)
-    except Refused as refused:
-        return ConfFile(path, None, (f"{path}: {refused}",))
-    conf = inspeqtorconf.parse(text)
-    meaning = inspeqtor.meaning(conf)
-    told: tuple[list[str], list[str]] = ([], [])
-    for diagnostic in meaning.diagnostics:
-        told[not diagnostic.is_error].append(one_line(path, diagnostic))
-    return ConfFile(path, None if conf.bad else meaning, tuple(told[0]), tuple(told[1]))
+    return [read_conf(path) for path in found]
 
 
 def _borrow(settings: Settings, given: frozenset[str]) -> Settings:
     """Fill in from each inspeqtor.conf what was not given; of two the first one counts."""
     lent: dict[str, Any] = {}
     routes: dict[str, tuple[str, ...]] = {}
-    for conf in read_confs(settings.rules):
+    for conf in _confs(settings.rules):
         if conf.meaning is not None:
             said = conf.meaning
             known = {"cycle": said.cycle, "deploy": said.deploy, "statsd": said.statsd}

@@ -20,7 +20,7 @@ from steadyd.exposition.web import Web, WebConfigError, WebError
 from steadyd.inits import detect
 from steadyd.ports import InitSystem, Supervisor
 from steadyd.probes.procfs import ProcSampler
-from steadyd.settings import Settings, SettingsError, load, read_confs
+from steadyd.settings import Settings, SettingsError, load
 from steadyd.store import Store, StoreError
 
 logger = logging.getLogger("steadyd")
@@ -127,9 +127,8 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
         # An inspeqtor.conf is judged by the first reload, like a rule file: a bad one stops nobody.
         app = App(settings.alone(), store, _detecting(settings), ProcSampler(), supervisor)
         app.settings = settings
-        for conf in read_confs(settings.rules):
-            for warning in conf.warnings:
-                logger.warning("%s", warning)
+        for warning in settings.warnings():
+            logger.warning("%s", warning)
         web = Web(
             app,
             listen=settings.web.listen,
