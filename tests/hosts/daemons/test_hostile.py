@@ -331,3 +331,45 @@ def test_a_place_never_shows_its_secrets() -> None:
     for text in (repr(where), str(where), f"{where!r:s}"):
         assert SECRET not in text
         assert "/x" in text
+
+
+def _packet(number: int, content: bytes) -> bytes:
+    return len(content).to_bytes(3, "little") + bytes([number]) + content
+
+
+@pytest.mark.parametrize("plugin", [b"mysql_clear_password", b"dialog"])
+async def test_mysql_never_gets_the_password_in_clear(plugin: bytes) -> None:
+    ours = 0x1 | 0x200 | 0x8000 | 0x80000  # long password, 4.1, its passwords, plugins
+    hello = b"\x0a5.7.0\0" + b"\1\0\0\0" + b"saltsalt\0" + (ours & 0xFFFF).to_bytes(2, "little")
+    hello += b"\x21\2\0" + (ours >> 16).to_bytes(2, "little") + b"\x15" + b"\0" * 10
+    hello += b"saltsaltsalt\0" + b"mysql_native_password\0"
+    heard = bytearray()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_packet(0, hello))
+        heard.extend(await reader.read(65536))
+        writer.write(_packet(2, b"\xfe" + plugin + b"\0\3Password: "))
+        heard.extend(await reader.read(65536))
+
+    async with serving(handle) as port:
+        text = await asked("mysql", port)
+
+    assert "wants the password in clear" in text
+    assert b"watcher" in heard  # it had come to the login
+    assert SECRET.encode() not in heard
+
+
+@pytest.mark.parametrize("family", ["redis", "sidekiq"])
+async def test_lists_in_lists_have_an_end(family: str) -> None:
+    async with serving(says(b"*1\r\n" * 100)) as port:
+        assert "a list without end" in await asked(family, port)
+
+
+async def test_a_worker_of_puma_that_is_not_ready_does_not_count() -> None:
+    threads = {"backlog": 0, "running": 1, "pool_capacity": 1, "max_threads": 2}
+    ready = {"booted": True, "started_at": "2026-01-01T00:00:00Z", "last_status": threads}
+    stats = {"workers": 2, "worker_status": [ready, {**ready, "booted": False}]}
+    async with serving(says(page(json.dumps(stats)))) as port:
+        found = await read("puma", Where(hostname=LOOPBACK, port=port), frozenset({"max_threads"}))
+
+    assert found == {"max_threads": 2.0}
