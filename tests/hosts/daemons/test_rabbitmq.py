@@ -68,26 +68,26 @@ def rabbitmq(folder: Path) -> Iterator[Where]:
 
 
 def answers(where: Where) -> bool:
+    """Tell when the node answers and has measured itself, which it does a little later."""
     try:
-        return bool(api(where, "overview"))
+        return b"mem_limit" in ask(where, "nodes")
     except OSError:
         return False
 
 
-def api(where: Where, path: str, body: object = None, method: str = "GET") -> Mapping[str, object]:
+def ask(where: Where, path: str, body: object = None, method: str = "GET") -> bytes:
     data = None if body is None else json.dumps(body).encode()
     url = f"http://{where.hostname}:{where.port}/api/{path}"
     request = urllib.request.Request(url, data, method=method)
     request.add_header("Authorization", f"Basic {base64.b64encode(b'guest:guest').decode()}")
     request.add_header("Content-Type", "application/json")
     with urllib.request.urlopen(request, timeout=10) as answer:
-        text = answer.read()
-    found: Mapping[str, object] = json.loads(text) if text else {}
-    return found
+        text: bytes = answer.read()
+    return text
 
 
 def publish(where: Where, times: int) -> None:
-    api(where, "queues/%2F/mail", {"durable": False}, "PUT")
+    ask(where, "queues/%2F/mail", {"durable": False}, "PUT")
     message = {
         "properties": {},
         "routing_key": "mail",
@@ -95,7 +95,7 @@ def publish(where: Where, times: int) -> None:
         "payload_encoding": "string",
     }
     for _ in range(times):
-        assert api(where, "exchanges/%2F/amq.default/publish", message, "POST")["routed"] is True
+        assert b"true" in ask(where, "exchanges/%2F/amq.default/publish", message, "POST")
 
 
 async def becomes(where: Where, expected: Mapping[str, float]) -> Mapping[str, float | str]:
@@ -117,7 +117,7 @@ async def test_messages_are_counted_as_they_come_and_go(rabbitmq: Where) -> None
 
     await becomes(rabbitmq, {"messages_ready": 5.0, "published": 5.0})
     get = {"count": 4, "ackmode": "ack_requeue_false", "encoding": "auto"}
-    api(rabbitmq, "queues/%2F/mail/get", get, "POST")
+    ask(rabbitmq, "queues/%2F/mail/get", get, "POST")
     await becomes(rabbitmq, {"messages_ready": 1.0, "published": 5.0, "delivered": 4.0})
 
 
