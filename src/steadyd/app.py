@@ -29,7 +29,7 @@ from steadyd.healing.ladder import make_id
 from steadyd.healing.remedies import carry_out
 from steadyd.model.fact import Answered, Bound, Fact, Intent, Moment, RulesChanged, Sampled, Step
 from steadyd.model.incident import Action, Incident, LineKind
-from steadyd.model.metric import Dimension, Subject
+from steadyd.model.metric import Dimension, Kind, Metric, Subject
 from steadyd.model.notification import (
     DEFAULT_ROUTE,
     Notification,
@@ -54,8 +54,8 @@ from steadyd.probes.observer import Observer, Wanted, wanted_depth
 from steadyd.rights import Rights, wanted
 from steadyd.rulefiles.folder import RuleFiles, defaults_of
 from steadyd.rulefiles.watch import RuleWatch
-from steadyd.schedule import Ticker
-from steadyd.settings import Settings, SettingsError, load
+from steadyd.schedule import Ticker, local_zone
+from steadyd.settings import Settings, SettingsError
 from steadyd.store import Batch, Store
 from steadyd.view import RECENT, Surroundings, Tally, snapshot
 from steadyd.watch import Watch
@@ -94,6 +94,8 @@ class App:
             settings.dry_run,
             settings.host_budget,
             frozenset(metric.id for metric in CATALOGUE.metrics if metric.per_process),
+            frozenset(metric.id for metric in CATALOGUE.metrics if _gains(metric)),
+            local_zone(),
         )
         self.engine = Engine(options, store.memory(), _now())
         self.observer = Observer(sampler)
@@ -466,7 +468,7 @@ class App:
         """Take the routes as they are configured now; a bad configuration changes nothing."""
         self._config_error = ""
         try:
-            settings = load(self.settings.path) if self.settings.path else self.settings
+            settings = self.settings.again() if self.settings.path else self.settings
             self.routes = Routes(settings.targets(), self.store.key)
         except SettingsError as error:
             self._config_error = str(error)
@@ -489,6 +491,10 @@ class App:
         )
         await self._save(self._post([notification]))
         self.post.nudge()
+
+
+def _gains(metric: Metric) -> bool:
+    return metric.kind is Kind.COUNTER and metric.dimension is not Dimension.PERCENT
 
 
 def _now() -> Moment:

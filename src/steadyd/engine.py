@@ -8,14 +8,28 @@ then carries its effects out. `now` is always an argument.
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, tzinfo
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from steadyd.evaluation import machine
+from steadyd.evaluation import history, machine, truth, windows
+from steadyd.evaluation.history import Series
 from steadyd.evaluation.subject import COUNTERS, Circumstances, Subject, UnitKey, remember
 from steadyd.healing.guard import HOUR
 from steadyd.healing.ladder import Ladder, Standing, make_id
+from steadyd.model.condition import (
+    OOM_KILLS,
+    UP,
+    Comparison,
+    Condition,
+    Event,
+    EventWord,
+    Forecast,
+    Leaf,
+    Over,
+    leaves,
+)
 from steadyd.model.decision import Opened, Resolved
 from steadyd.model.fact import (
     Answered,
@@ -27,6 +41,7 @@ from steadyd.model.fact import (
     RulesChanged,
     RuleState,
     Sampled,
+    Spell,
     Step,
     Unbound,
     UnitMemory,
@@ -36,17 +51,7 @@ from steadyd.model.fact import (
 from steadyd.model.incident import Action, CloseReason, Incident, Line, LineKind
 from steadyd.model.metric import MetricId, Reading
 from steadyd.model.notification import DEFAULT_ROUTE, Notification, Occasion
-from steadyd.model.rule import (
-    UP,
-    Alert,
-    Budget,
-    CheckParams,
-    Comparison,
-    Rule,
-    RuleSet,
-    Verb,
-    metric_of,
-)
+from steadyd.model.rule import Alert, Budget, CheckParams, Rule, RuleSet, Verb
 from steadyd.model.service import UnitStatus
 
 SECOND_LOOK = 0.25  # seconds; a fork doubles a process sum for milliseconds (language.md)
@@ -58,7 +63,9 @@ HOST_BUDGET = Budget(10, HOUR)
 class Options(Struct, frozen=True):
     """What the configuration decides for the engine. `cycle` is in seconds.
 
-    `per_process` are the metrics of which holds start again with another process.
+    `per_process` are the metrics of which holds start again with another process, `counters` those
+    of which a reading is what was gained. `zone` is the host's; `exec_allowed` are the programs
+    that `exec` may run.
     """
 
     hostname: str
@@ -66,6 +73,19 @@ class Options(Struct, frozen=True):
     dry_run: bool = False
     host_budget: Budget = HOST_BUDGET
     per_process: frozenset[MetricId] = frozenset()
+    counters: frozenset[MetricId] = frozenset()
+    zone: tzinfo = UTC
+    exec_allowed: frozenset[str] = frozenset()
+
+
+class Plan(Struct, frozen=True):
+    """What is asked of a rule again and again: what it reads, and which events concern it."""
+
+    metrics: frozenset[MetricId]
+    leaves: tuple[Leaf, ...]
+    eventful: bool  # it names an event, or `init:up`
+    up: bool  # it reads `init:up`
+    sampled: bool  # it reads what samples tell
 
 
 class Engine:
@@ -76,7 +96,9 @@ class Engine:
         self.rules: dict[str, Rule] = {}
         self.subjects: dict[str, Subject] = {}
         self.incidents = dict(memory.incidents)
-        self.ladder = Ladder(memory, now, options.host_budget, options.dry_run)
+        self.ladder = Ladder(
+            memory, now, options.host_budget, options.dry_run, options.exec_allowed
+        )
         self.states = {k: self._resumed(s, memory, now) for k, s in memory.states.items()}
         self.units: dict[UnitKey, UnitMemory] = {
             (init, unit): value
@@ -85,6 +107,8 @@ class Engine:
         }
         self._routes: frozenset[str] = frozenset()
         self._by_service: dict[str, list[Rule]] = {}
+        self._plans: dict[str, Plan] = {}
+        self._series: dict[tuple[str, MetricId], Series] = {}
         self._metrics: dict[str, frozenset[MetricId]] = {}
         self._by_unit: dict[UnitKey, list[Subject]] = {}
         self._statuses: dict[UnitKey, UnitStatus] = {}
@@ -120,13 +144,13 @@ class Engine:
     def stale(self, now: float) -> frozenset[str]:
         """Return the services of which a fresh sample is wanted at the monotonic time `now`."""
         wanted = {rule.service for at, rule in self._timed() if at <= now}
-        looks = (i for i in self.incidents.values() if self.ladder.confirming(i.id, now))
+        looks = (i for i in self.incidents.values() if self.ladder.wants_look(i.id, now))
         return frozenset(wanted | {incident.service for incident in looks})
 
     def reading(self, service: str, metric: MetricId) -> Reading:
         """Return what a rule of `service` on `metric` would be held against now."""
         subject = self.subjects[service]
-        ours = self.ladder.running(subject.unit) is not None
+        ours = self.ladder.running(subject.unit) is not None or self.ladder.stopped(subject.unit)
         return subject.reading(metric, self._now, ours=ours)
 
     def incident_of(self, rule_key: str) -> Incident | None:
@@ -176,8 +200,8 @@ class Engine:
         self._drop_state(key)
         if incident is None:
             return
-        about = (incident.service, incident.topic)
-        heir = next((rule for rule in fresh if (rule.service, rule.topic) == about), None)
+        about = (incident.service, incident.topics or (incident.topic,))
+        heir = next((rule for rule in fresh if (rule.service, rule.topics) == about), None)
         if heir is None:
             self._close(incident, CloseReason.WITHDRAWN, "the rule is gone from the rule files")
             return
@@ -197,11 +221,34 @@ class Engine:
         self._by_service = {name: [] for name in params}
         for rule in self.rules.values():
             self._by_service[rule.service].append(rule)
+        self._plans = {key: _plan(rule) for key, rule in self.rules.items()}
         self._metrics = {
-            name: frozenset(metric_of(rule.condition) for rule in some)
+            name: frozenset().union(*(self._plans[rule.key].metrics for rule in some))
             for name, some in self._by_service.items()
         }
+        self._remember_series()
         self._index_units()
+
+    def _remember_series(self) -> None:
+        """Keep a history of what rules look back on, as long as they do, and of nothing else."""
+        keep: dict[tuple[str, MetricId], float] = {}
+        for key, rule in self.rules.items():
+            for leaf in self._plans[key].leaves:
+                match leaf:
+                    case Forecast():
+                        seconds = history.RETENTION
+                    case Comparison(over=Over() as over):
+                        seconds = over.seconds + 2 * self.options.cycle
+                    case _:
+                        continue
+                name = (rule.service, leaf.metric)
+                keep[name] = max(keep.get(name, 0.0), seconds)
+        for name in self._series.keys() - keep.keys():
+            del self._series[name]
+        for (service, metric), seconds in keep.items():
+            counter = metric in self.options.counters
+            found = self._series.setdefault((service, metric), Series(seconds, counter=counter))
+            found.keep = seconds
 
     def _index_units(self) -> None:
         self.revision += 1
@@ -229,7 +276,7 @@ class Engine:
     def _seen(self, status: UnitStatus, packaging: bool) -> None:
         key = (status.init, status.unit)
         before, memory = self._statuses.get(key), self.units.get(key, UnitMemory())
-        ours = self.ladder.running(key) is Verb.RESTART
+        ours = self.ladder.running(key) in (Verb.RESTART, Verb.START)
         around = Circumstances(ours, self._rebooted, packaging)
         told = remember(memory, before, status, around)
         if told != memory:
@@ -238,11 +285,26 @@ class Engine:
         again = bool(memory.invocation) and told.invocation != memory.invocation
         self._ended(self.ladder.judge(status, self._params()))
         for subject in self._by_unit.get(key, ()):
+            fallen = before is not None and subject.up_since is None and not before.stopped
             subject.seen(status, self._now)
             self.revision += 1
+            if before is not None and not ours:
+                self._happened(subject, before, told.crashes - memory.crashes, fallen)
             if again:
                 self._restarted(subject)
             self._events(subject)
+
+    def _happened(self, subject: Subject, before: UnitStatus, crashes: int, fallen: bool) -> None:
+        """Latch the events that a status tells of; `fallen`: it was down when it was seen last."""
+        status = subject.status
+        if status is None or self.ladder.stopped(subject.unit):
+            return
+        up = subject.up_since is not None
+        subject.changed(2 * crashes - (not up) if crashes else up and fallen, self._now)
+        if crashes:
+            subject.happened(EventWord.CRASHED, self._now)
+        if "oom-kill" in (status.result, before.result) and crashes:
+            subject.happened(EventWord.OOM, self._now)
 
     def _unseen(self, fact: UnitUnknown) -> None:
         for subject in self.subjects.values():
@@ -274,34 +336,44 @@ class Engine:
             subject.readings = fact.readings.get(name, {})
             if fact.tick and subject.unit and not COUNTERS.isdisjoint(self._metrics[name]):
                 subject.count(self.units.get(subject.unit), self.options.cycle)
+            kills = subject.readings.get(OOM_KILLS)
+            if fact.tick and kills is not None and kills.value:
+                subject.happened(EventWord.OOM, self._now)
+            if fact.tick:
+                self._keep_history(subject)
             for rule in self._by_service[name]:
                 if fact.tick or self._moving(rule):
                     self._evaluate(rule, tick=fact.tick)
+
+    def _keep_history(self, subject: Subject) -> None:
+        for (service, metric), series in self._series.items():
+            if service == subject.name:
+                series.add(self._now.mono, self.reading(service, metric))
 
     # -- evaluation
 
     def _events(self, subject: Subject) -> None:
         for rule in self._by_service.get(subject.name, ()):
-            if metric_of(rule.condition) == UP:
+            if self._plans[rule.key].eventful:
                 self._evaluate(rule, tick=False)
 
     def _moving(self, rule: Rule) -> bool:
         state = self.states.get(rule.key)
         moving = state is not None and state.phase is not Phase.OK
-        return moving and metric_of(rule.condition).family != "init"
+        return moving and self._plans[rule.key].sampled
 
     def _evaluate(self, rule: Rule, *, tick: bool) -> None:
         state = self.states.get(rule.key, _FRESH)
-        reading = self.reading(rule.service, metric_of(rule.condition))
+        look = self._look(rule)
         self.evaluations += 1
-        self.unknowns += reading.value is None
+        self.unknowns += look.true is None
         cycle = self.options.cycle
-        told, decisions = machine.step(rule, state, reading, self._now.mono, tick=tick, cycle=cycle)
+        told, decisions = machine.step(rule, state, look, self._now.mono, tick=tick, cycle=cycle)
         if told is not state:
             self._put_state(rule.key, told)
         if told.phase is not Phase.RECOVERING:
             self._second.pop(rule.key, None)
-        elif not tick and metric_of(rule.condition) == UP:
+        elif not tick and self._plans[rule.key].up and rule.until is None:
             self._second.setdefault(rule.key, self._now.mono + min(1.0, cycle))
         for decision in decisions:
             match decision:
@@ -309,17 +381,71 @@ class Engine:
                     self._opened(decision)
                 case Resolved():
                     if incident := self.incident_of(rule.key):
-                        self._close(incident, CloseReason.RECOVERED, "", reading.value)
+                        _, value = self._shown(rule, wanted=False)
+                        self._close(incident, CloseReason.RECOVERED, "", value)
+
+    def _look(self, rule: Rule) -> machine.Look:
+        """Evaluate the conditions of a rule on what is known now."""
+        true = self._truth(rule, rule.condition)
+        ends = self._truth(rule, rule.until.condition) if rule.until is not None else None
+        window = rule.window
+        shut = window is not None and not self.window_open(rule)
+        return machine.Look(true, ends, not shut)
+
+    def window_open(self, rule: Rule) -> bool:
+        """Tell whether a rule may open and act at this hour."""
+        window = rule.window
+        return window is None or windows.is_open(window, self._now.wall, self.options.zone)
+
+    def _truth(self, rule: Rule, condition: Condition) -> bool | None:
+        return truth.truth(condition, lambda leaf: self._read(rule, leaf), self.options.cycle)
+
+    def _read(self, rule: Rule, leaf: Leaf) -> Reading:
+        service, now, cycle = rule.service, self._now, self.options.cycle
+        match leaf:
+            case Event(word=EventWord.DOWN):
+                return self.reading(service, UP)
+            case Event():
+                return self.subjects[service].event(leaf, now, cycle)
+            case Forecast():
+                series = self._series[service, leaf.metric]
+                told = history.forecast(leaf, series, now.mono, rule.params.warmup)
+                reached = history.leads_to(leaf, series, told)
+                return Reading(None, told.why_missing) if reached is None else Reading(reached)
+            case Comparison(over=Over() as over):
+                series = self._series[service, leaf.metric]
+                return history.aggregate(series, over.function, over.seconds, now.mono, cycle)
+            case Comparison():
+                return self.reading(service, leaf.metric)
+
+    def _shown(self, rule: Rule, *, wanted: bool) -> tuple[Leaf, float | None]:
+        """Return the leaf that tells best why a condition is true (or false), and its value."""
+        best: tuple[Leaf, float | None] | None = None
+        for leaf in leaves(rule.condition):
+            reading = self._read(rule, leaf)
+            value = reading.value
+            if isinstance(leaf, Comparison) and value is not None:
+                value = truth.scaled(leaf, reading, self.options.cycle)
+            elif isinstance(leaf, Forecast):
+                value = self.reading(rule.service, leaf.metric).value
+            found = (leaf, None if isinstance(leaf, Event) else value)
+            if truth.leaf_truth(leaf, reading, self.options.cycle) is wanted:
+                return found
+            best = best or found
+        return best or (next(leaves(rule.condition)), None)
 
     def _restarted(self, subject: Subject) -> None:
         """Another process: holds on its process metrics start again."""
         subject.readings = {}
         for rule in self._by_service.get(subject.name, ()):
             state = self.states.get(rule.key)
-            if state is not None and metric_of(rule.condition) in self.options.per_process:
+            if state is not None and self._plans[rule.key].metrics & self.options.per_process:
                 told = machine.restarted(state)
                 if told is not state:
                     self._put_state(rule.key, told)
+        for (service, metric), series in self._series.items():
+            if service == subject.name and metric in self.options.per_process:
+                series.restart()
 
     def _due(self) -> None:
         now = self._now.mono
@@ -348,7 +474,9 @@ class Engine:
 
     def _opened(self, decision: Opened) -> None:
         rule, now = decision.rule, self._now
-        compared = rule.condition if isinstance(rule.condition, Comparison) else None
+        leaf, value = self._shown(rule, wanted=True)
+        amount = None if isinstance(leaf, Event) else leaf.amount.value
+        operator = str(leaf.operator) if isinstance(leaf, Comparison) else ""
         routes, remarks = self._routes_of(rule)
         incident = Incident(
             make_id(self.options.hostname, rule.key, f"{now.wall:.3f}"),
@@ -356,21 +484,24 @@ class Engine:
             rule.key,
             str(rule),
             str(rule.source),
-            rule.topic,
+            leaf.topic,
             rule.severity,
             now.wall,
-            decision.reading.value if compared else None,
-            compared.amount.value if compared else None,
+            value,
+            amount,
             routes,
+            operator=operator or ("will reach" if isinstance(leaf, Forecast) else ""),
+            topics=rule.topics,
         )
         self._put(incident)
         self._line(incident, LineKind.OPENED, str(rule), incident.value)
-        sums = metric_of(rule.condition).family in SUMS
-        looks = bool(rule.verbs) and rule.hold.instant and sums and not decision.new
+        deeds = [deed for deed in rule.deeds if not deed.after]
+        sums = any(metric.family in SUMS for metric in self._plans[rule.key].metrics)
+        looks = bool(deeds) and rule.hold.instant and sums and not decision.new
         confirm_at = now.mono + SECOND_LOOK if looks else None
         self.ladder.open(incident, rule, new=decision.new, confirm_at=confirm_at)
         if looks:
-            remarks += (f"{rule.verbs[0]} follows if a second look confirms the value",)
+            remarks += (f"{deeds[0].text} follows if a second look confirms the value",)
         self._tell(Occasion.OPENED, incident, remarks + self._advance(incident, rule))
 
     def _look_after(self, incident: Incident) -> None:
@@ -389,9 +520,37 @@ class Engine:
             self._give_up(incident, remarks)
 
     def _advance(self, incident: Incident, rule: Rule) -> tuple[str, ...]:
-        subject = self.subjects[rule.service]
-        phase = self.states.get(rule.key, _FRESH).phase
-        return self.ladder.advance(incident, Standing(rule, phase, subject.unit, subject.status))
+        subject, above = self.subjects[rule.service], self.subjects.get(rule.params.depends)
+        standing = Standing(
+            rule,
+            self.states.get(rule.key, _FRESH).phase,
+            subject.unit,
+            subject.status,
+            above.unit if above else None,
+            self.window_open(rule),
+        )
+        for alert in self.ladder.alerts_due(incident, standing):
+            self._escalate(incident, alert)
+        return self.ladder.advance(incident, standing)
+
+    def _escalate(self, incident: Incident, alert: Alert) -> None:
+        """Tell one route more, as a later step wants."""
+        rule = self.rules[incident.rule_key]
+        route, remark = self._route_of(rule, alert)
+        known = self.incidents[incident.id]
+        routes = tuple(dict.fromkeys((*known.routes, route)))
+        self._put(replace(known, routes=routes))
+        told = Notification(
+            Occasion.ESCALATED,
+            route,
+            self._now.wall,
+            known,
+            rule,
+            self.ladder.of(known),
+            (f"it goes on since {_span(self._now.wall - known.opened_at)}", *remark),
+        )
+        self._out.notifications.append(told)
+        self._line(known, LineKind.NOTIFICATION, f"escalated: to {route}")
 
     def _give_up(self, incident: Incident, remarks: tuple[str, ...]) -> None:
         if self.ladder.give_up(incident):
@@ -428,13 +587,17 @@ class Engine:
         routes: dict[str, None] = {}
         remarks: list[str] = []
         for step in rule.steps:
-            if isinstance(step, Alert):
-                name = step.route or rule.params.owner or DEFAULT_ROUTE
-                if name not in self._routes and name != DEFAULT_ROUTE:
-                    remarks.append(f"route {name} is not defined: told to the default route")
-                    name = DEFAULT_ROUTE
+            if isinstance(step, Alert) and not step.after:
+                name, remark = self._route_of(rule, step)
                 routes[name] = None
+                remarks += remark
         return tuple(routes), tuple(remarks)
+
+    def _route_of(self, rule: Rule, alert: Alert) -> tuple[str, tuple[str, ...]]:
+        name = alert.route or rule.params.owner or DEFAULT_ROUTE
+        if name in self._routes or name == DEFAULT_ROUTE:
+            return name, ()
+        return DEFAULT_ROUTE, (f"route {name} is not defined: told to the default route",)
 
     def _tell(self, what: Occasion, incident: Incident, remarks: tuple[str, ...]) -> None:
         if self._is_stopped(incident.service):
@@ -457,7 +620,8 @@ class Engine:
 
     def _put_state(self, key: str, state: RuleState) -> None:
         self.states[key] = self._out.states[key] = state
-        if state.phase is Phase.PENDING and state.last is not None:
+        waits = state.opening if state.phase is Phase.PENDING else state.closing
+        if waits.last is not None:
             self._held.add(key)
         else:
             self._held.discard(key)
@@ -491,8 +655,9 @@ class Engine:
 
     def _resumed(self, state: RuleState, memory: Memory, now: Moment) -> RuleState:
         if state.phase is not Phase.PENDING:
-            return state
-        gap = now.mono - state.last if state.last is not None else 0.0
+            return replace(state, closing=Spell())
+        last = state.opening.last
+        gap = now.mono - last if last is not None else 0.0
         if memory.same_boot and gap <= machine.GAP * self.options.cycle:
             return state
         return machine.restarted(state)
@@ -500,6 +665,18 @@ class Engine:
 
 _FRESH = RuleState()
 _ABOUT_UP = ("down", str(UP))  # told once: it stays firing until the service is up again
+
+
+def _plan(rule: Rule) -> Plan:
+    metrics, found = rule.metrics, rule.leaves
+    up = UP in metrics
+    eventful = up or any(isinstance(leaf, Event) for leaf in found)
+    sampled = any(metric.family != "init" for metric in metrics)
+    return Plan(metrics, found, eventful, up, sampled)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _rank(fact: Fact) -> int:

@@ -7,10 +7,11 @@ from msgspec import Struct, field
 import steadyd
 from steadyd.engine import Engine
 from steadyd.evaluation.subject import CAUSES, Subject
+from steadyd.model.condition import UP, Comparison, leaves
 from steadyd.model.fact import Phase, UnitMemory
 from steadyd.model.incident import Action, Outcome, Suppression
 from steadyd.model.metric import MetricId, Reading, Sample
-from steadyd.model.rule import HOST, Comparison, Rule, metric_of
+from steadyd.model.rule import HOST, Rule
 from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import (
     AlertView,
@@ -179,9 +180,10 @@ def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceV
 
 def _watched(engine: Engine, rule: Rule) -> Watched:
     state = engine.states.get(rule.key)
-    comparison = rule.condition if isinstance(rule.condition, Comparison) else None
     phase = state.phase if state else Phase.OK
-    return Watched(str(rule), metric_of(rule.condition), comparison, phase)
+    compared = [leaf for leaf in leaves(rule.condition) if isinstance(leaf, Comparison)]
+    metric = compared[0].metric if compared else UP
+    return Watched(str(rule), metric, compared[0] if compared else None, phase)
 
 
 def _alerts(engine: Engine) -> list[AlertView]:
@@ -200,7 +202,9 @@ def _alerts(engine: Engine) -> list[AlertView]:
 
 def _counters(engine: Engine, around: Surroundings) -> Counters:
     tally, group = around.tally, f"{around.cycle:g}s"
-    pairs = {(rule.service, str(verb)): 0 for rule in engine.rules.values() for verb in rule.verbs}
+    pairs = {
+        (rule.service, str(verb.verb)): 0 for rule in engine.rules.values() for verb in rule.deeds
+    }
     reasons = {(name, str(reason)): 0 for name, _ in pairs for reason in Suppression}
     outcomes = {
         (name, verb, str(outcome)): 0

@@ -85,7 +85,8 @@ def parse_ms(rules: int = 5000) -> float:
     code = (
         "import statistics, sys, time\n"
         "from steadyd.probes.catalogue import CATALOGUE\n"
-        "from steadyd.rulefiles.compile import Known, compile_file\n"
+        "from steadyd.rulefiles.compile import compile_file\n"
+        "from steadyd.rulefiles.judging import Known\n"
         "from steadyd.rulefiles.parser import parse\n"
         "text, times = sys.stdin.read(), []\n"
         "for _ in range(5):\n"

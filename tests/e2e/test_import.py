@@ -16,7 +16,7 @@ from steadyd.importing.monit import convert
 from steadyd.importing.monittests import Machine
 from steadyd.importing.product import Product
 from steadyd.probes.catalogue import CATALOGUE
-from steadyd.rulefiles.compile import Known
+from steadyd.rulefiles.judging import Known
 from steadyd.settings import Settings, load
 
 LATER = "is not understood by this version"  # words of the language that are still being built

@@ -26,8 +26,9 @@ class Daemon:
         (self.rules / "services.d").mkdir(parents=True)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        words = ["run", "--rules", self.rules, "--state", self.folder / "state", "--control"]
+    def running(self, *more: str) -> Iterator[None]:
+        words: list[str | Path] = ["run", *more, "--rules", self.rules]
+        words += ["--state", self.folder / "state", "--control"]
         words += [self.control, "--web.listen-address", f"127.0.0.1:{free_port()}"]
         with open(self.log, "ab") as log:
             process = subprocess.Popen(
@@ -109,3 +110,27 @@ def test_what_has_no_effect_is_logged_at_the_start(tmp_path: Path) -> None:
     said = daemon.log.read_text()
     assert "the service flowdock has ended" in said
     assert "TopSecret" not in said
+
+
+def test_a_route_that_tells_nobody_tells_nobody(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    text = "check host with owner dev\n  if load:1 < 1000000 then alert\n"
+    (daemon.rules / "host.inq").write_text(text + "  if load:5 < 1000000 then alert default\n")
+    with target() as to:
+        daemon.write(conf(to, "send alerts to dev via null with a b\n"))
+        with daemon.running():
+            until(lambda: any("load:5" in each for each in to.bodies), 30, "the other alert")
+            until(lambda: json.loads(daemon.status())["outbox"]["pending"] == 0, 20, "an end")
+            assert not any("load:1" in each for each in to.bodies)
+            assert daemon.ask("reload", "--wait").returncode == 0
+
+
+def test_what_the_command_line_says_survives_a_reload(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    (daemon.rules / "host.inq").write_text(HOST)
+    (tmp_path / "steadyd.toml").write_text('cycle = "1s"\n')
+    with target() as to:
+        daemon.write(conf(to))
+        with daemon.running("--config", str(tmp_path / "steadyd.toml")):
+            assert daemon.ask("reload", "--wait").returncode == 0
+            assert daemon.ask("test-alert").returncode == 0

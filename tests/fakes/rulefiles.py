@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterable
 
 from steadyd.model.rule import RuleSet
 from steadyd.probes.catalogue import CATALOGUE
-from steadyd.rulefiles.compile import Compiled, Known, compile_file
+from steadyd.rulefiles.compile import Compiled, compile_file
 from steadyd.rulefiles.diagnostics import Diagnostic
+from steadyd.rulefiles.judging import Known
 from steadyd.rulefiles.merge import merge
 from steadyd.rulefiles.parser import parse
 

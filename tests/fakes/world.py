@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from steadyd.engine import Engine, Options
+from steadyd.model.condition import Amount, Comparison, Condition, Event, EventWord, Hold, Operator
 from steadyd.model.fact import (
     Bound,
     Fact,
@@ -18,15 +19,8 @@ from steadyd.model.metric import MetricId, Reading
 from steadyd.model.rule import (
     Act,
     Alert,
-    Amount,
     Check,
     CheckParams,
-    Comparison,
-    Condition,
-    Event,
-    EventWord,
-    Hold,
-    Operator,
     Rule,
     RuleSet,
     Source,

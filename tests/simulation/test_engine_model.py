@@ -14,10 +14,11 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
+from steadyd.model.condition import Hold
 from steadyd.model.fact import Answered, Bound, Intent, Step, UnitSeen, UnitUnknown
 from steadyd.model.incident import Outcome, Suppression
 from steadyd.model.notification import Occasion
-from steadyd.model.rule import Budget, CheckParams, Hold
+from steadyd.model.rule import Budget, CheckParams
 from steadyd.model.rule import Rule as SteadyRule
 from steadyd.model.service import ServiceState
 from tests.fakes import world as fake

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from steadyd.cli.check import as_json, judge
 from steadyd.probes.catalogue import CATALOGUE
-from steadyd.rulefiles.compile import Known
 from steadyd.rulefiles.diagnostics import render
+from steadyd.rulefiles.judging import Known
 
 GOOD = "check service app\n  if cpu:user > 5 then alert\n"
 BAD = "check service app\n  if cpu:user > 5 thn alert\n"

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from steadyd.model.rule import Act, Alert, Amount, Comparison, Event, Hold, Operator, Verb
+from steadyd.model.condition import Amount, Comparison, Event, Hold, Operator
+from steadyd.model.rule import Act, Alert, Verb
 from steadyd.rulefiles.compile import Compiled
 from steadyd.rulefiles.merge import merge
 from tests.fakes.rulefiles import compiled, places, unmark
@@ -147,8 +148,6 @@ WARNINGS = {
     "if cpu:user > §5%/sec then alert": "does not count up",
     "if memory:rss > §5g/h then alert": "does not count up",
     "if §memory:pss > 1g then alert": "is not measured in this version; it reads unknown",
-    "if §redis:connected_clients > 5 then alert": "is not measured in this version",
-    "if §puma:backlog > 5 then alert": "is not measured in this version",
     'if §"cpu":user > 5 then alert': 'the quotes around `"cpu"` are taken off',
     'if cpu:user > 5 then alert §"ops"': 'the quotes around `"ops"` are taken off',
 }
@@ -205,17 +204,22 @@ def test_known_routes_and_unknown_sets_of_routes_are_good() -> None:
 # -- names
 
 
-@pytest.mark.parametrize("name", ["puma@*", "worker-?", '"web[12]"', "*", '"puma@*"'])
-def test_a_glob_is_told_as_later_and_disables_its_check(name: str) -> None:
-    said = compiled(
-        f"check service {name} if cpu:user > 5 then alert if down then alert\ncheck service b"
-    )
+@pytest.mark.parametrize("name", ["puma@*", "worker-?", "web[12]", "*"])
+def test_a_glob_is_a_service_of_several_units(name: str) -> None:
+    said = compiled(f'check service "{name}" if cpu:user > 5 then alert, restart')
 
-    [error] = [each for each in said.diagnostics if each.is_error]
-    assert "is not understood by this version" in error.message
-    assert places([error]) == [(1, 15)]
-    assert said.disabled == 2
-    assert [draft.check.service for draft in said.drafts] == ["b"]
+    assert errors(said) == []
+    assert said.drafts[0].check.service == name
+
+
+@pytest.mark.parametrize("step", ["start", "stop", "signal KILL", "signal SIGSTOP"])
+def test_what_is_dangerous_needs_a_unit_named_literally(step: str) -> None:
+    assert errors(compiled(f"check service puma if cpu:user > 5 then {step}")) == []
+
+    said = compiled(f"check service puma* if cpu:user > 5 then alert, {step}")
+
+    assert said.disabled == 1
+    assert "glob" in errors(said)[0]
 
 
 @pytest.mark.parametrize(

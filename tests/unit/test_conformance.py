@@ -11,7 +11,7 @@ import pytest
 
 from steadyd.cli.check import as_json, judge
 from steadyd.probes.catalogue import CATALOGUE
-from steadyd.rulefiles.compile import Known
+from steadyd.rulefiles.judging import Known
 
 CASES = json.loads((Path(__file__).parents[1] / "data/conformance/inq.json").read_text("utf-8"))
 RULE = ("metric", "family", "name", "op", "amount_raw", "amount_value", "per_sec", "cycles")

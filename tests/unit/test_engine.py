@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
+from steadyd.model.condition import Amount, Hold
 from steadyd.model.fact import Answered, Bound, Step, Unbound, UnitSeen, UnitUnknown
 from steadyd.model.incident import CloseReason, LineKind, Outcome, Suppression
 from steadyd.model.notification import Occasion
-from steadyd.model.rule import Alert, Amount, Budget, CheckParams, Hold, Source, Verb
+from steadyd.model.rule import Alert, Budget, CheckParams, Source, Verb
 from steadyd.model.service import ServiceState
 from tests.fakes.world import (
     ALERT,

@@ -9,19 +9,9 @@ import pytest
 
 from steadyd.cli.grants import commands, sudoers, without_sudo
 from steadyd.cli.offline import Service
+from steadyd.model.condition import Amount, Comparison, Hold, Operator
 from steadyd.model.metric import MetricId
-from steadyd.model.rule import (
-    Act,
-    Alert,
-    Amount,
-    CheckParams,
-    Comparison,
-    Hold,
-    Operator,
-    Rule,
-    Source,
-    Verb,
-)
+from steadyd.model.rule import Act, Alert, CheckParams, Rule, Source, Verb
 from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.watch import Finding
 

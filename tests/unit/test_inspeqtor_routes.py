@@ -17,8 +17,8 @@ from steadyd.delivery.courier import send
 from steadyd.delivery.redact import redact, shown
 from steadyd.inspeqtor import Meaning, meaning
 from steadyd.probes.catalogue import CATALOGUE
-from steadyd.rulefiles.compile import Known
 from steadyd.rulefiles.inspeqtorconf import parse
+from steadyd.rulefiles.judging import Known
 from steadyd.settings import SettingsError, load
 from tests.e2e.local import free_port
 

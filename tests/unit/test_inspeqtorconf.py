@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from steadyd.cli.check import as_json, judge
 from steadyd.probes.catalogue import CATALOGUE
-from steadyd.rulefiles.compile import Known
 from steadyd.rulefiles.diagnostics import render
 from steadyd.rulefiles.inspeqtorconf import masked, parse
+from steadyd.rulefiles.judging import Known
 
 CASES = json.loads((Path(__file__).parents[1] / "data/conformance/conf.json").read_text("utf-8"))
 

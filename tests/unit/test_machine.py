@@ -7,20 +7,12 @@ same between ticks, by an event. O opened, R resolved, . nothing.
 import pytest
 
 from steadyd.evaluation import machine
+from steadyd.evaluation.truth import leaf_truth, truth
+from steadyd.model.condition import Amount, Comparison, Event, EventWord, Hold, Operator
 from steadyd.model.decision import Decision, Opened
-from steadyd.model.fact import Phase, RuleState
+from steadyd.model.fact import Phase, RuleState, Spell
 from steadyd.model.metric import MetricId, Reading
-from steadyd.model.rule import (
-    Alert,
-    Amount,
-    Comparison,
-    Event,
-    EventWord,
-    Hold,
-    Operator,
-    Rule,
-    Source,
-)
+from steadyd.model.rule import Alert, Rule, Source
 
 CYCLE = 15.0
 ABOVE = Comparison(MetricId("memory", "rss"), Operator.ABOVE, Amount("10", 10))
@@ -31,15 +23,17 @@ def rule(hold: Hold, condition: Comparison | Event = ABOVE) -> Rule:
     return Rule("web", condition, hold, (Alert(),), Source("a.inq", 1))
 
 
+def look(value: float | None) -> machine.Look:
+    return machine.Look(leaf_truth(ABOVE, Reading(value), CYCLE))
+
+
 def walk(r: Rule, steps: str, seconds: float = CYCLE) -> str:
     state, at, told = RuleState(), 0.0, ""
     for letter in steps:
         decisions: tuple[Decision, ...]
         tick = letter in "Tfu"
         at += seconds if tick else 0.1
-        state, decisions = machine.step(
-            r, state, Reading(VALUES[letter]), at, tick=tick, cycle=CYCLE
-        )
+        state, decisions = machine.step(r, state, look(VALUES[letter]), at, tick=tick, cycle=CYCLE)
         told += "".join("O" if isinstance(d, Opened) else "R" for d in decisions) or "."
     return told
 
@@ -77,21 +71,21 @@ def test_a_timed_hold_is_met_by_observed_seconds() -> None:
 
 def test_a_gap_of_more_than_two_cycles_starts_a_timed_hold_again() -> None:
     r = rule(Hold(seconds=40))
-    state, _ = machine.step(r, RuleState(), Reading(11.0), 0.0, tick=True, cycle=CYCLE)
-    state, decisions = machine.step(r, state, Reading(11.0), 50.0, tick=True, cycle=CYCLE)
+    state, _ = machine.step(r, RuleState(), look(11.0), 0.0, tick=True, cycle=CYCLE)
+    state, decisions = machine.step(r, state, look(11.0), 50.0, tick=True, cycle=CYCLE)
 
     assert decisions == ()
-    assert state.held == 0.0
+    assert state.opening.held == 0.0
 
 
 def test_a_timed_hold_tells_when_it_is_due() -> None:
     r = rule(Hold(seconds=40))
-    state, _ = machine.step(r, RuleState(), Reading(11.0), 100.0, tick=True, cycle=CYCLE)
+    state, _ = machine.step(r, RuleState(), look(11.0), 100.0, tick=True, cycle=CYCLE)
     assert machine.due(r, state) == 140.0
-    state, decisions = machine.step(r, state, Reading(11.0), 120.0, tick=False, cycle=CYCLE)
+    state, decisions = machine.step(r, state, look(11.0), 120.0, tick=False, cycle=CYCLE)
     assert decisions == ()
     assert machine.due(r, state) == 140.0
-    state, decisions = machine.step(r, state, Reading(11.0), 140.0, tick=False, cycle=CYCLE)
+    state, decisions = machine.step(r, state, look(11.0), 140.0, tick=False, cycle=CYCLE)
     assert isinstance(decisions[0], Opened)
     assert machine.due(r, state) is None
 
@@ -103,7 +97,7 @@ def test_a_rule_that_was_never_false_opens_as_new_unless_its_hold_was_observed()
         for letter in steps:
             at += CYCLE
             state, decisions = machine.step(
-                rule(hold), state, Reading(VALUES[letter]), at, tick=True, cycle=CYCLE
+                rule(hold), state, look(VALUES[letter]), at, tick=True, cycle=CYCLE
             )
             opened += decisions
 
@@ -114,22 +108,22 @@ def test_a_rule_that_was_never_false_opens_as_new_unless_its_hold_was_observed()
 def test_down_is_up_below_one() -> None:
     r = rule(Hold(), Event(EventWord.DOWN))
 
-    assert machine.truth(r, Reading(0.0), CYCLE) is True
-    assert machine.truth(r, Reading(1.0), CYCLE) is False
-    assert machine.truth(r, Reading(None, "acting"), CYCLE) is None
+    assert truth(r.condition, lambda _: Reading(0.0), CYCLE) is True
+    assert truth(r.condition, lambda _: Reading(1.0), CYCLE) is False
+    assert truth(r.condition, lambda _: Reading(None, "acting"), CYCLE) is None
 
 
 def test_an_amount_per_second_is_held_against_the_true_elapsed_time() -> None:
     per_second = Comparison(MetricId("io", "read"), Operator.ABOVE, Amount("10/sec", 10, 1.0))
     r = rule(Hold(), per_second)
 
-    assert machine.truth(r, Reading(100.0, elapsed=5.0), CYCLE) is True
-    assert machine.truth(r, Reading(100.0, elapsed=20.0), CYCLE) is False
-    assert machine.truth(r, Reading(149.0), CYCLE) is False
+    assert truth(r.condition, lambda _: Reading(100.0, elapsed=5.0), CYCLE) is True
+    assert truth(r.condition, lambda _: Reading(100.0, elapsed=20.0), CYCLE) is False
+    assert truth(r.condition, lambda _: Reading(149.0), CYCLE) is False
 
 
 def test_another_process_starts_a_hold_again_and_leaves_what_is_open() -> None:
-    pending = RuleState(Phase.PENDING, streak=2, base=1, held=15.0, last=3.0, settled=True)
+    pending = RuleState(Phase.PENDING, Spell(2, 1, 15.0, 3.0), settled=True)
     firing = RuleState(Phase.FIRING)
 
     assert machine.restarted(pending) == RuleState(settled=True)

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from steadyd.model.rule import HOST, Alert, Event, EventWord, Hold, Rule
+from steadyd.model.condition import Event, EventWord, Hold
+from steadyd.model.rule import HOST, Alert, Rule
 from steadyd.rulefiles.merge import merge
 from tests.fakes.rulefiles import compiled, rules
 

@@ -4,22 +4,11 @@ from msgspec.structs import replace
 
 from steadyd.delivery.redact import redact, shown
 from steadyd.delivery.render import amount, duration, folded, render, together
+from steadyd.model.condition import Amount, Comparison, Hold, Operator
 from steadyd.model.incident import Action, CloseReason, Incident, Outcome
 from steadyd.model.metric import Dimension, MetricId
 from steadyd.model.notification import Notification, Occasion, Tone
-from steadyd.model.rule import (
-    Act,
-    Alert,
-    Amount,
-    CheckParams,
-    Comparison,
-    Hold,
-    Operator,
-    Rule,
-    Severity,
-    Source,
-    Verb,
-)
+from steadyd.model.rule import Act, Alert, CheckParams, Rule, Severity, Source, Verb
 
 GIB = 2**30
 RULE = Rule(
@@ -42,6 +31,7 @@ INCIDENT = Incident(
     2.14 * GIB,
     2.0 * GIB,
     ("default",),
+    operator=">",
 )
 ACTION = Action("a", "abc123", "puma", "systemd", "puma.service", Verb.RELOAD, 1, 1763884841.5)
 OPENED = Notification(Occasion.OPENED, "default", 1763884842.0, INCIDENT, RULE, (ACTION,))

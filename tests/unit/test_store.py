@@ -27,7 +27,7 @@ def full_step() -> Step:
     step = Step()
     step.states["key"] = RuleState(Phase.FIRING, settled=True)
     step.incidents["i"] = INCIDENT
-    step.courses["i"] = Course(("restart",), "a", verify_until=9.0)
+    step.courses["i"] = Course(done=("restart",), action="a", verify_until=9.0)
     step.actions["a"] = ACTION
     step.units["systemd web.service"] = UnitMemory("inv", 1, 2, {"init": 3})
     step.lines.append(Line("i", 5.0, LineKind.OPENED, "if …"))

@@ -13,8 +13,9 @@ from steadyd.cli import fail
 from steadyd.model.rule import CheckParams
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.rulefiles import inspeqtorconf, tree
-from steadyd.rulefiles.compile import Compiled, Known, compile_file
+from steadyd.rulefiles.compile import Compiled, compile_file
 from steadyd.rulefiles.diagnostics import Diagnostic, Level, printable, render
+from steadyd.rulefiles.judging import Known
 from steadyd.rulefiles.merge import merge
 from steadyd.rulefiles.parser import parse
 from steadyd.rulefiles.reading import Refused, find, read_text
@@ -233,11 +234,10 @@ def _check(check: tree.Check) -> dict[str, Any]:
 
 
 def _rule(rule: tree.Rule) -> dict[str, Any]:
-    hold = rule.hold
-    result: dict[str, Any]
-    if isinstance(rule.condition, tree.Comparison):
-        compared = rule.condition
-        result = {
+    hold, compared = rule.hold, rule.condition
+    result: dict[str, Any] = {"condition": tree.text_of(compared)}
+    if isinstance(compared, tree.Comparison):
+        result |= {
             "metric": compared.metric,
             "family": compared.family,
             "name": compared.name,
@@ -246,14 +246,21 @@ def _rule(rule: tree.Rule) -> dict[str, Any]:
             "amount_value": compared.quantity.value,
             "per_sec": compared.quantity.per == 1,
         }
-    else:
-        result = {"event": rule.condition.word}
+    elif isinstance(compared, tree.Event):
+        result["event"] = compared.word
     result["cycles"] = 1 if hold is None or hold.cycles is None else hold.cycles
+    result["of"] = None if hold is None else hold.of
     result["seconds"] = None if hold is None else hold.seconds
-    result["actions"] = [
-        {"name": a.name, "route": a.route} if a.route else {"name": a.name} for a in rule.actions
-    ]
+    result["until"] = None if rule.until is None else tree.text_of(rule.until.condition)
+    result["actions"] = [_action(action) for action in rule.actions]
     return result
+
+
+def _action(action: tree.Action) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": action.name}
+    if action.argument:
+        said["route" if action.name == "alert" else "argument"] = action.argument
+    return said | ({"after": action.after} if action.after else {})
 
 
 def _print(entries: Sequence[Entry]) -> None:

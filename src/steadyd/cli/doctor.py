@@ -24,7 +24,7 @@ from steadyd.cli.terminal import clean, plain
 from steadyd.inits import processes
 from steadyd.model.metric import Subject
 from steadyd.model.notification import DEFAULT_ROUTE
-from steadyd.model.rule import Verb, metric_of
+from steadyd.model.rule import Verb
 from steadyd.ports import SampleTarget
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.probes.procfs import ProcSampler
@@ -100,11 +100,11 @@ def _binding(service: Service) -> Iterator[Dark]:
     if why := processes.wrapper(service.status.main_pid):
         yield Dark(service.name, "signals", why, "start the program by `exec`")
     for rule in service.rules:
-        metric = metric_of(rule.condition)
-        entry = CATALOGUE.lookup(Subject.SERVICE, metric)
-        if entry is not None and not entry.probed:
-            why = f"{rule.source}: it is not measured in this version"
-            yield Dark(service.name, str(metric), why, "")
+        for metric in sorted(rule.metrics):
+            entry = CATALOGUE.lookup(Subject.SERVICE, metric)
+            if entry is not None and not entry.probed:
+                why = f"{rule.source}: it is not measured in this version"
+                yield Dark(service.name, str(metric), why, "")
 
 
 # verbs

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from steadyd.model.incident import Action, CloseReason, Incident, Outcome
 from steadyd.model.metric import Dimension
 from steadyd.model.notification import Message, Notification, Occasion, Tone
-from steadyd.model.rule import Comparison, Severity
+from steadyd.model.rule import Severity
 
 DimensionOf = Callable[[str], Dimension | None]
 
@@ -84,7 +84,7 @@ def _headline(n: Notification, incident: Incident, dimension_of: DimensionOf) ->
             return f"recovered after {after} ({_problem(n, incident, dimension_of)})"
         case Occasion.CLOSED:
             return f"{incident.topic} withdrawn: {incident.close_text}"
-        case Occasion.GAVE_UP:
+        case Occasion.GAVE_UP | Occasion.ESCALATED:
             return f"{_problem(n, incident, dimension_of)}, still"
         case _:
             return _problem(n, incident, dimension_of)
@@ -96,10 +96,8 @@ def _problem(n: Notification, incident: Incident, dimension_of: DimensionOf) -> 
     if incident.value is None or incident.threshold is None:
         return incident.topic
     dimension = dimension_of(incident.topic)
-    compared = n.rule.condition if n.rule else None
-    operator = compared.operator if isinstance(compared, Comparison) else "against"
     value, limit = amount(incident.value, dimension), amount(incident.threshold, dimension)
-    return f"{incident.topic} {value} {operator} {limit}"
+    return f"{incident.topic} {value} {incident.operator or 'against'} {limit}"
 
 
 def _body(n: Notification, incident: Incident) -> list[str]:

@@ -19,8 +19,8 @@ class Routes:
 
     @property
     def names(self) -> frozenset[str]:
-        """Return the names of the routes that lead somewhere."""
-        return frozenset(name for name, targets in self.targets.items() if targets)
+        """Return the names of the routes; one without targets is meant to tell nobody."""
+        return frozenset(self.targets)
 
     @property
     def schemes(self) -> frozenset[str]:
@@ -28,8 +28,9 @@ class Routes:
         return frozenset(t.scheme for some in self.targets.values() for t in some)
 
     def to(self, route: str) -> tuple[Target, ...]:
-        """Return the targets of a route, else those of the default route."""
-        return self.targets.get(route) or self.targets.get(DEFAULT_ROUTE, ())
+        """Return the targets of a route, of the default route if there is no such route."""
+        known = route if route in self.targets else DEFAULT_ROUTE
+        return self.targets.get(known, ())
 
     def url(self, target: Target) -> str:
         """Return the URL of a target."""

@@ -7,15 +7,18 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from steadyd.evaluation import updown
+from steadyd.model.condition import OOM_KILLS, UP, Event, EventWord
 from steadyd.model.fact import Moment, UnitMemory
 from steadyd.model.metric import MetricId, Reading, Readings
-from steadyd.model.rule import UP, CheckParams
+from steadyd.model.rule import CheckParams
 from steadyd.model.service import ServiceState, UnitStatus
 
 UPTIME = MetricId("init", "uptime")
 RESTARTS = MetricId("init", "restarts")
 CRASHES = MetricId("init", "crashes")
 COUNTERS = frozenset((RESTARTS, CRASHES))
+
+FLAPS, FLAP_SECONDS = 3, 600.0  # language.md: changes, and within how long
 
 CAUSES = ("rule", "init", "oom", "operator", "watchdog", "package", "boot", "unknown")
 
@@ -38,17 +41,23 @@ class Subject(Struct):
     acting_since: float | None = None
     absent_since: float | None = None
     gained: dict[MetricId, float] = field(default_factory=dict)
+    up_since: float | None = None
+    latched: dict[EventWord, float] = field(default_factory=dict)
+    changes: list[float] = field(default_factory=list)
 
     def bind(self, unit: UnitKey | None) -> None:
         """Take note of which unit the name stands for; what was known of another one is void."""
         self.unit, self.status, self.readings = unit, None, {}
         self.reason = "its state is not known yet"
-        self.acting_since = self.absent_since = None
+        self.acting_since = self.absent_since = self.up_since = None
         self.gained.clear()
+        self.latched.clear()
+        self.changes.clear()
 
     def seen(self, status: UnitStatus, now: Moment) -> None:
         """Take what the init system says."""
         self.status, self.reason = status, status.reason
+        self.up_since = (self.up_since or now.mono) if self.up() else None
         acting = updown.acts(status)
         self.acting_since = (self.acting_since or now.mono) if acting else None
         self._absent(status.stopped, now)
@@ -71,6 +80,35 @@ class Subject(Struct):
         if found is not None:
             return found
         return Reading(None, "no sample yet" if self.up() else self.reason or "not running")
+
+    def happened(self, word: EventWord, now: Moment) -> None:
+        """Take note of an event: it stays true until the unit has been up for a while."""
+        self.latched[word] = now.mono
+        if self.up_since is not None:
+            self.up_since = now.mono  # of what came back within a glance
+
+    def changed(self, times: int, now: Moment) -> None:
+        """Count changes between down and up that nobody asked for."""
+        recent = [at for at in self.changes if now.mono - at < FLAP_SECONDS]
+        self.changes = [*recent, *[now.mono] * min(times, FLAPS)][-FLAPS:]
+
+    def event(self, event: Event, now: Moment, cycle: float) -> Reading:
+        """Return 1 if an event of the service is true, 0 if it is not."""
+        if self.status is None:
+            return Reading(None, self.reason)
+        if event.word is EventWord.FLAPPING:
+            recent = [at for at in self.changes if now.mono - at < FLAP_SECONDS]
+            return Reading(float(len(recent) >= FLAPS))
+        if event.word is EventWord.ALERTED:
+            return Reading(None, "no Alertmanager tells of this service")
+        at = self.latched.get(event.word)
+        if at is None:
+            return Reading(0.0)
+        settled = max(self.params.settle, cycle)
+        if self.up_since is not None and now.mono - self.up_since >= settled:
+            del self.latched[event.word]
+            return Reading(0.0)
+        return Reading(1.0)
 
     def up(self) -> bool:
         """Tell whether the unit runs."""
@@ -105,6 +143,8 @@ class Subject(Struct):
                 return Reading(None, "not running")
             return Reading(max(0.0, now.wall - self.status.since))
         if metric in (RESTARTS, CRASHES):
+            return self.readings.get(metric) or Reading(None, "first reading of a counter")
+        if metric == OOM_KILLS:
             return self.readings.get(metric) or Reading(None, "first reading of a counter")
         return Reading(None, "not measured in this version")
 

@@ -11,6 +11,7 @@ from steadyd.model.rule import CheckParams, Verb
 from steadyd.model.service import UnitStatus
 
 HOUR = 3600.0
+EXEC = "exec"
 
 
 class Situation(Struct, frozen=True):
@@ -21,10 +22,12 @@ class Situation(Struct, frozen=True):
     busy        another action on this unit is under way
     new         the rule was never false since it is known
     refused     why an earlier try showed that we lack the right, "" if none did
+    allowed     of `exec`: the configuration allows its program
+    depends_busy  an action is under way on what the unit depends on
     """
 
     now: float
-    verb: Verb
+    verb: str
     params: CheckParams
     status: UnitStatus | None
     verbs: tuple[float, ...] = ()
@@ -36,6 +39,9 @@ class Situation(Struct, frozen=True):
     busy: bool = False
     new: bool = False
     refused: str = ""
+    allowed: bool = True
+    window_open: bool = True
+    depends_busy: bool = False
 
 
 class Yes(Struct, frozen=True):
@@ -75,15 +81,20 @@ def _by_will(s: Situation) -> Answer | None:
         return No(Suppression.DRY_RUN, f"dry run: would {s.verb} now")
     if s.new:
         return No(Suppression.NEW_RULE, "the rule is new and was never false: it only alerts")
+    if not s.window_open:
+        return Later(Suppression.WINDOW, "the window of the rule is closed")
     return None
 
 
 def _by_possibility(s: Situation) -> Answer | None:
+    if s.verb == EXEC:
+        why = "its program is not among those that [exec] allow names"
+        return None if s.allowed else No(Suppression.IMPOSSIBLE, why, next_step=True)
     if s.status is None:
         return Later(Suppression.BUSY, "the state of the unit is unknown")
     if s.status.stopped:
         return No(Suppression.STOPPED, "somebody stopped the service: that is not undone")
-    if s.verb is Verb.RELOAD and not s.status.can_reload and not s.params.reload_signal:
+    if s.verb == Verb.RELOAD and not s.status.can_reload and not s.params.reload_signal:
         why = f"{s.status.unit} has no reload; name one with reload_signal"
         return No(Suppression.IMPOSSIBLE, why, next_step=True)
     if s.refused:
@@ -94,7 +105,10 @@ def _by_possibility(s: Situation) -> Answer | None:
 def _by_moment(s: Situation) -> Answer | None:
     if s.busy:
         return Later(Suppression.BUSY, "another action on the unit is under way")
-    if s.status is not None and (s.status.acting or s.status.respawning):
+    if s.depends_busy:
+        text = f"an action is under way on {s.params.depends}, which it depends on"
+        return Later(Suppression.DEPENDS, text)
+    if s.status is not None and s.verb != EXEC and (s.status.acting or s.status.respawning):
         return Later(Suppression.BUSY, f"{s.status.init} is acting by itself: {s.status.state}")
     if s.verbs and s.now - s.verbs[-1] < s.params.cooldown:
         until = s.verbs[-1] + s.params.cooldown

@@ -2,6 +2,7 @@
 
 from steadyd.model.fact import Answered, Fact, Intent, UnitSeen
 from steadyd.model.incident import Suppression
+from steadyd.model.rule import Verb
 from steadyd.ports import InitError, InitSystem, NotPermitted, NotSupported
 
 DEADLINE = 100.0  # seconds; systemd gives a job 90 s by default
@@ -11,7 +12,7 @@ async def carry_out(intent: Intent, init: InitSystem) -> list[Fact]:
     """Ask the init system; return the unit's state afterwards and the answer, in this order."""
     action = intent.action
     try:
-        await init.perform(action.verb, action.unit, signal=intent.signal, deadline=DEADLINE)
+        await init.perform(Verb(action.verb), action.unit, signal=intent.signal, deadline=DEADLINE)
         answer = Answered(action.id)
     except NotPermitted as error:
         answer = Answered(action.id, _why(error), Suppression.RIGHTS)

@@ -20,8 +20,9 @@ from steadyd.inspeqtor import meaning
 from steadyd.model.metric import Dimension, Kind, Subject
 from steadyd.probes.catalogue import CATALOGUE, metric_id
 from steadyd.rulefiles import inspeqtorconf
-from steadyd.rulefiles.compile import Known, compile_file
+from steadyd.rulefiles.compile import compile_file
 from steadyd.rulefiles.diagnostics import Diagnostic
+from steadyd.rulefiles.judging import Known
 from steadyd.rulefiles.lexer import scan
 from steadyd.rulefiles.parser import parse
 

@@ -2,7 +2,6 @@
 
 from msgspec import Struct
 
-from steadyd.model.metric import Reading
 from steadyd.model.rule import Rule
 
 
@@ -14,7 +13,6 @@ class Opened(Struct, frozen=True):
     """
 
     rule: Rule
-    reading: Reading
     new: bool = False
 
 
@@ -22,7 +20,6 @@ class Resolved(Struct, frozen=True):
     """The incident of a rule is over."""
 
     rule: Rule
-    reading: Reading
 
 
 Decision = Opened | Resolved

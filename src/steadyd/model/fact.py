@@ -86,6 +86,7 @@ class Intent(Struct, frozen=True):
 
     action: Action
     signal: str = ""
+    command: str = ""  # of `exec`, in place of a verb
 
 
 class Phase(StrEnum):
@@ -97,24 +98,42 @@ class Phase(StrEnum):
     RECOVERING = "recovering"
 
 
-class RuleState(Struct, frozen=True):
-    """Where one rule stands; replaced, never changed.
+class Spell(Struct, frozen=True):
+    """How long something has been true, as far as a hold asks.
 
-    streak   ticks in a row at which the condition was true, this cycle included
+    streak   ticks in a row at which it was true, this cycle included
     base     the streak at the end of the cycle before this one
-    held     seconds for which the condition was observed true
+    held     seconds for which it was observed true
     last     monotonic time of the last evaluation that was true, None after any other
     blanks   ticks in a row without a truth
-    good     evaluations in a row that speak for closing
-    settled  the condition was false once since the rule is known: verbs are free
+    past     the last ticks, the newest in the lowest bit (`for 3 of 5 cycles`)
     """
 
-    phase: Phase = Phase.OK
     streak: int = 0
     base: int = 0
     held: float = 0.0
     last: float | None = None
     blanks: int = 0
+    past: int = 0
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether anything of it counts still."""
+        return bool(self.streak or self.held or self.past or self.last is not None)
+
+
+class RuleState(Struct, frozen=True):
+    """Where one rule stands; replaced, never changed.
+
+    opening  the spell of its hold
+    closing  the spell of the hold of its `until`
+    good     evaluations in a row that speak for closing, without `until`
+    settled  the condition was false once since the rule is known: verbs are free
+    """
+
+    phase: Phase = Phase.OK
+    opening: Spell = Spell()
+    closing: Spell = Spell()
     good: int = 0
     settled: bool = False
 
@@ -122,7 +141,9 @@ class RuleState(Struct, frozen=True):
 class Course(Struct, frozen=True):
     """How far the ladder of an open incident has got.
 
-    done          texts of the verbs that were run or finally suppressed, in order
+    opened        monotonic time at which it began
+    due_at        monotonic time at which the next timed step falls due
+    done          texts of the steps that were run or finally suppressed, in order
     action        id of the action that waits for its answer or for its healing, "" if none
     verify_until  monotonic time at which an answered action counts as not healed
     confirm_at    monotonic time at which a single sample is read again before a verb
@@ -132,6 +153,8 @@ class Course(Struct, frozen=True):
     new           opened by a rule that was never false: no verbs
     """
 
+    opened: float = 0.0
+    due_at: float | None = None
     done: tuple[str, ...] = ()
     action: str = ""
     verify_until: float | None = None

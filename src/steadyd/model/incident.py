@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from steadyd.model.rule import Severity, Verb
+from steadyd.model.rule import Severity
 
 
 class CloseReason(StrEnum):
@@ -44,6 +44,7 @@ class Suppression(StrEnum):
     NEW_RULE = "new_rule"
     STOPPED = "stopped"
     ALERT_ONLY = "alert_only"
+    WINDOW = "window"
 
 
 class LineKind(StrEnum):
@@ -62,7 +63,8 @@ class Incident(Struct, frozen=True):
     """One opening of one rule on one service, until it closes. Times are wall-clock seconds.
 
     `rule_key` is the rule's identity, `rule` and `source` its text and place when it opened.
-    `topic` is the metric or event word; `routes` were told that it opened.
+    `topic` is the metric or event word that it is told with, `topics` are all of the rule's;
+    `value`, `operator` and `threshold` are what was compared. `routes` were told that it opened.
     """
 
     id: str
@@ -79,10 +81,12 @@ class Incident(Struct, frozen=True):
     closed_at: float | None = None
     close_reason: CloseReason | None = None
     close_text: str = ""
+    operator: str = ""
+    topics: tuple[str, ...] = ()
 
 
 class Action(Struct, frozen=True):
-    """A verb asked of an init system, or suppressed. Times are wall-clock seconds.
+    """A verb asked of an init system (or `exec`), or suppressed. Times are wall-clock seconds.
 
     `step` is the index in the rule's steps. `finished_at` is when the init answered;
     `outcome` comes later, when the healing was verified. `ran` tells that the init was really asked
@@ -95,7 +99,7 @@ class Action(Struct, frozen=True):
     service: str
     init: str
     unit: str
-    verb: Verb
+    verb: str
     step: int
     asked_at: float
     finished_at: float | None = None

@@ -14,6 +14,7 @@ class Occasion(StrEnum):
     """Why a notification is sent."""
 
     OPENED = "opened"
+    ESCALATED = "escalated"
     GAVE_UP = "gave_up"
     CLOSED = "closed"
     CONFIGURATION = "configuration"

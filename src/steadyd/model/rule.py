@@ -1,40 +1,25 @@
 """A rule as it was written, and all that its text says; nothing of where it stands now."""
 
 from enum import StrEnum
+from typing import ClassVar
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
+from steadyd.model.condition import (
+    UP,
+    Condition,
+    Hold,
+    Leaf,
+    Until,
+    Window,
+    leaves,
+    metrics_of,
+    seconds,
+)
 from steadyd.model.metric import MetricId
 
 HOST = "host"  # a reserved word of the language, so that no service can have this name
-
-
-class Operator(StrEnum):
-    """The comparisons of the language."""
-
-    ABOVE = ">"
-    BELOW = "<"
-    AT_LEAST = ">="
-    AT_MOST = "<="
-    EQUAL = "=="
-    UNEQUAL = "!="
-
-    def holds(self, value: float, limit: float) -> bool:
-        """Tell whether `value OP limit` is true."""
-        match self:
-            case Operator.ABOVE:
-                return value > limit
-            case Operator.BELOW:
-                return value < limit
-            case Operator.AT_LEAST:
-                return value >= limit
-            case Operator.AT_MOST:
-                return value <= limit
-            case Operator.EQUAL:
-                return value == limit
-            case Operator.UNEQUAL:
-                return value != limit
 
 
 class Verb(StrEnum):
@@ -66,103 +51,63 @@ class Source(Struct, frozen=True, order=True):
         return f"{self.path}:{self.line}"
 
 
-class Amount(Struct, frozen=True):
-    """`6g`, `95%`, `1k/sec`: `value` in the metric's base unit, `per` the seconds after the slash.
-
-    `per` is 0 without a slash; `raw` is the text as the user wrote it.
-    """
-
-    raw: str
-    value: float
-    per: float = 0.0
-
-
-class Comparison(Struct, frozen=True):
-    """`memory:rss > 6g`."""
-
-    metric: MetricId
-    operator: Operator
-    amount: Amount
-
-    def canonical(self) -> str:
-        """Return the parse as text: amounts as numbers, blanks folded."""
-        per = f"/{self.amount.per:g}s" if self.amount.per else ""
-        return f"{self.metric} {self.operator} {self.amount.value!r}{per}"
-
-    def __str__(self) -> str:
-        return f"{self.metric} {self.operator} {self.amount.raw}"
-
-
-class EventWord(StrEnum):
-    """What can happen to a service, as a condition."""
-
-    DOWN = "down"
-
-
-class Event(Struct, frozen=True):
-    """`down`."""
-
-    word: EventWord
-
-    def canonical(self) -> str:
-        """Return the parse as text."""
-        return self.word
-
-    def __str__(self) -> str:
-        return self.word
-
-
-Condition = Comparison | Event
-
-UP = MetricId("init", "up")  # what `down` reads: `down` is `init:up < 1`
-
-
-def metric_of(condition: Condition) -> MetricId:
-    """Return the metric that a condition reads."""
-    return condition.metric if isinstance(condition, Comparison) else UP
-
-
-class Hold(Struct, frozen=True):
-    """`for 3 cycles` (cycles=3) or `for 30s` (seconds=30); neither: one evaluation.
-
-    `cycles` below 1 never fires, as in Inspeqtor.
-    """
-
-    cycles: int | None = None
-    seconds: float | None = None
-
-    def __str__(self) -> str:
-        if self.seconds is not None:
-            return f" for {self.seconds:.15g}s"
-        if self.cycles is not None and self.cycles != 1:
-            return f" for {self.cycles} cycles"
-        return ""
-
-    @property
-    def instant(self) -> bool:
-        """Tell whether a single evaluation opens."""
-        return self.seconds is None and self.cycles in (None, 1)
-
-
 class Alert(Struct, frozen=True):
-    """`alert` or `alert ROUTE`; without a route the check's owner or the default route."""
+    """`alert` or `alert ROUTE`; without a route the check's owner or the default route.
+
+    `after` is when the step falls due, in seconds after the opening; so for all steps.
+    """
 
     route: str = ""
+    after: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """Return the step without its time."""
+        return f"alert {self.route}" if self.route else "alert"
 
     def __str__(self) -> str:
-        return f"alert {self.route}" if self.route else "alert"
+        return _due(self.text, self.after)
 
 
 class Act(Struct, frozen=True):
-    """A verb for the init system."""
+    """A verb for the init system; `signal` is the name in `signal NAME`."""
 
     verb: Verb
+    signal: str = ""
+    after: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """Return the step without its time."""
+        return f"{self.verb} {self.signal}" if self.signal else str(self.verb)
 
     def __str__(self) -> str:
-        return self.verb
+        return _due(self.text, self.after)
 
 
-Step = Alert | Act
+class Exec(Struct, frozen=True):
+    """A program of our own, `command` split at blanks without a shell."""
+
+    command: str
+    after: float = 0.0
+    verb: ClassVar[str] = "exec"
+
+    @property
+    def text(self) -> str:
+        """Return the step without its time."""
+        escaped = self.command.replace("\\", "\\\\").replace('"', '\\"')
+        return f'exec "{escaped}"'
+
+    def __str__(self) -> str:
+        return _due(self.text, self.after)
+
+
+Deed = Act | Exec
+Step = Alert | Act | Exec
+
+
+def _due(text: str, after: float) -> str:
+    return f"after {seconds(after)} {text}" if after else text
 
 
 class Budget(Struct, frozen=True):
@@ -197,6 +142,8 @@ class CheckParams(Struct, frozen=True):
     pidfile: str = ""
     match: str = ""
     reload_signal: str = ""
+    depends: str = ""
+    warmup: float = 600.0
     alert_only: bool = False
     given: tuple[tuple[str, str], ...] = ()
 
@@ -207,11 +154,11 @@ class CheckParams(Struct, frozen=True):
             return f"pidfile:{self.pidfile}"
         return f"match:{self.match}" if self.match else ""
 
-    def verify_seconds(self, verb: Verb) -> float:
+    def verify_seconds(self, verb: str) -> float:
         """Return how long after the verb the condition may stay true (restart 1m, reload 5m)."""
         if self.verify is not None:
             return self.verify
-        return 300.0 if verb is Verb.RELOAD else 60.0
+        return 300.0 if verb == Verb.RELOAD else 60.0
 
 
 class Rule(Struct, frozen=True):
@@ -229,41 +176,62 @@ class Rule(Struct, frozen=True):
     steps: tuple[Step, ...]
     source: Source
     params: CheckParams = field(default_factory=CheckParams)
+    until: Until | None = None
+    window: Window | None = None
     ordinal: int = 0
     implicit: bool = False
     key: str = ""
 
     def __post_init__(self) -> None:
-        hold = str(self.hold)
-        steps = ", ".join(str(step) for step in self.steps)
-        parse = f"if {self.condition.canonical()}{hold} then {steps}"
+        until = "" if self.until is None else self.until.canonical()
+        parse = f"if {self.condition.canonical()}{self.hold}{until}{self._rest()}"
         kind = "host" if self.service == HOST else f"service {self.service}"
         force_setattr(self, "key", f"{kind} {parse} #{self.ordinal}")
 
     def __str__(self) -> str:
-        steps = ", ".join(str(step) for step in self.steps)
-        return f"if {self.condition}{self.hold} then {steps}"
+        return f"if {self.condition}{self.hold}{self.until or ''}{self._rest()}"
+
+    def _rest(self) -> str:
+        return f"{self.window or ''} then {', '.join(str(step) for step in self.steps)}"
 
     @property
     def severity(self) -> Severity:
         """Return the check's severity; else critical for what is down, warning for the rest."""
         if self.params.severity is not None:
             return self.params.severity
-        return Severity.CRITICAL if metric_of(self.condition) == UP else Severity.WARNING
+        return Severity.CRITICAL if UP in self.metrics else Severity.WARNING
 
     @property
     def verbs(self) -> tuple[Verb, ...]:
-        """Return the verbs among the steps, in order."""
+        """Return the verbs for the init system among the steps, in order."""
         return tuple(step.verb for step in self.steps if isinstance(step, Act))
 
     @property
+    def deeds(self) -> tuple[Deed, ...]:
+        """Return the steps that do more than tell."""
+        return tuple(step for step in self.steps if not isinstance(step, Alert))
+
+    @property
+    def metrics(self) -> frozenset[MetricId]:
+        """Return the metrics that the rule reads."""
+        found = metrics_of(self.condition)
+        return found if self.until is None else found | metrics_of(self.until.condition)
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Return all that the rule compares and asks for."""
+        ends = () if self.until is None else leaves(self.until.condition)
+        return (*leaves(self.condition), *ends)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Return what the rule is about: its metrics and event words, in order."""
+        return tuple(dict.fromkeys(leaf.topic for leaf in leaves(self.condition)))
+
+    @property
     def topic(self) -> str:
-        """Return what the rule is about: its metric or event word (the label `alertname`)."""
-        return (
-            str(self.condition.metric)
-            if isinstance(self.condition, Comparison)
-            else str(self.condition)
-        )
+        """Return what the rule is about first (the label `alertname`)."""
+        return self.topics[0]
 
 
 class Check(Struct, frozen=True):

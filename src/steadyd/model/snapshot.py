@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
+from steadyd.model.condition import Comparison
 from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.metric import MetricId, Readings, Sample
-from steadyd.model.rule import Comparison, Severity
+from steadyd.model.rule import Severity
 from steadyd.model.service import ProcessId, ServiceState
 
 

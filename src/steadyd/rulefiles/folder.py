@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from steadyd.model.rule import CheckParams, RuleSet
 from steadyd.model.snapshot import FileView
 from steadyd.rulefiles import params, tree
-from steadyd.rulefiles.compile import Compiled, Known, MetricCatalogue, compile_file
+from steadyd.rulefiles.compile import Compiled, compile_file
 from steadyd.rulefiles.diagnostics import Diagnostic, Level, Report, printable
+from steadyd.rulefiles.judging import Known, MetricCatalogue
 from steadyd.rulefiles.lexer import Places
 from steadyd.rulefiles.merge import merge
 from steadyd.rulefiles.parser import parse

@@ -6,19 +6,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from steadyd.model.rule import (
-    HOST,
-    UP,
-    Alert,
-    Check,
-    CheckParams,
-    Event,
-    EventWord,
-    Hold,
-    Rule,
-    RuleSet,
-    metric_of,
-)
+from steadyd.model.condition import UP, Event, EventWord, Hold
+from steadyd.model.rule import HOST, Alert, Check, CheckParams, Rule, RuleSet
 from steadyd.rulefiles.compile import Compiled, Draft
 from steadyd.rulefiles.diagnostics import Diagnostic, Level
 
@@ -85,7 +74,7 @@ def _one(service: str, parts: list[Check]) -> Check:
     first = parts[0]
     rules = tuple(rule for part in parts for rule in part.rules)
     params = _params([part.params for part in parts])
-    watched = any(metric_of(rule.condition) == UP for rule in rules)
+    watched = any(UP in rule.metrics for rule in rules)
     if service != HOST and params.watch and not watched:
         implicit = Rule(
             service,

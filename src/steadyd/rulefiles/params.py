@@ -13,6 +13,7 @@ from steadyd.rulefiles.tree import Param
 
 INITS: Final = ("systemd", "upstart", "sysvinit", "openrc", "runit", "s6", "supervisord")
 _SIGNALS: Final = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH", "TTIN", "TTOU", "CONT")
+MIGHTY: Final = ("KILL", "STOP")  # end or freeze whatever they meet
 _LONGEST: Final = 1000  # characters of a path or of a text to match
 _BUDGET: Final = re.compile(r"([0-9]{1,6})/(.*)", re.DOTALL)
 
@@ -69,6 +70,12 @@ def _signal(value: str) -> str:
     return name
 
 
+def signal_name(value: str) -> str:
+    """Return the signal of a step `signal NAME`. Raises ValueError: what is wanted instead."""
+    name = value.upper().removeprefix("SIG")
+    return name if name in MIGHTY else _signal(value)
+
+
 def _url(value: str) -> str:
     if not re.fullmatch(r"https?://[!-~]+", value):
         raise _BadValue('a URL in quotes such as "https://wiki.example.org/puma"')
@@ -109,12 +116,12 @@ _OBEYED: Final[dict[str, Callable[[str], object]]] = {
     "pidfile": _path,
     "match": _part,
     "reload_signal": _signal,
+    "depends": _text,
+    "warmup": _duration,
 }
 # Understood, and without effect in this version.
 _LATER: Final[dict[str, Callable[[str], object]]] = {
-    "depends": _text,
     "group": _text,
-    "warmup": _duration,
     "quiet": _duration,
     "alert_label": _text,
 }

@@ -17,7 +17,7 @@ SUFFIX: Final = ".inq"
 LARGEST: Final = 2**20  # bytes of one file
 MOST: Final = 10_000  # files of one folder
 BOM: Final = "\ufeff"
-LATER: Final = ("inspeqtor.conf", "jobs.d")  # of an Inspeqtor folder, not read yet
+LATER: Final = ("jobs.d",)  # of an Inspeqtor folder, not read yet
 
 
 class Refused(Exception):
