@@ -288,6 +288,8 @@ class Engine:
             fallen = before is not None and subject.up_since is None and not before.stopped
             subject.seen(status, self._now)
             self.revision += 1
+            if subject.up():
+                self.ladder.seen_up(key)
             if before is not None and not ours:
                 self._happened(subject, before, told.crashes - memory.crashes, fallen)
             if again:

@@ -83,6 +83,11 @@ class Ladder:
         """Tell whether the last verb that was asked of a unit was to stop."""
         return unit is not None and self._last.get(unit) == Verb.STOP
 
+    def seen_up(self, unit: UnitKey) -> None:
+        """Take note that a unit runs: whoever started it ended our stop of it."""
+        if unit not in self._running and self._last.get(unit) == Verb.STOP:
+            del self._last[unit]
+
     def of(self, incident: Incident) -> tuple[Action, ...]:
         """Return the actions of an incident, oldest first."""
         return tuple(a for a in self.actions.values() if a.incident == incident.id)
