@@ -75,19 +75,19 @@ class Conditions(Cursor):
             return self._forecast(word, name, start)
         return self._comparison(word, name, self._operator(), start)
 
-    def _is_metric(self) -> bool:
-        """Tell whether the word before this token is a metric, whatever the word."""
-        kind = self._kind
+    def _is_metric(self, at: int | None = None) -> bool:
+        """Tell whether the word before this token (or the one at `at`) is a metric."""
+        at = self._index if at is None else at
+        kind, text = self._kinds[at], self._texts[at]
         if kind in (OPERATOR, ":"):
             return True
         if kind == NAME:
-            return self._spells_operator() or self._text == "will"
-        if kind != "(" or self._kinds[self._index + 1 : self._index + 3] != [NAME, ")"]:
+            return text.startswith(SPELLED) or text == "will"
+        if kind != "(" or self._kinds[at + 1 : at + 3] != [NAME, ")"]:
             return False
-        behind = self._index + 3
-        word = self._texts[behind]
-        return self._kinds[behind] == OPERATOR or (
-            self._kinds[behind] == NAME and (word.startswith(SPELLED) or word in ("will", "over"))
+        word = self._texts[at + 3]
+        return self._kinds[at + 3] == OPERATOR or (
+            self._kinds[at + 3] == NAME and (word.startswith(SPELLED) or word in ("will", "over"))
         )
 
     def _group(self) -> Condition:
@@ -205,7 +205,7 @@ class Conditions(Cursor):
     def _share(self, count: str, start: int) -> Hold:
         self._next()
         of, of_start = self._take(NAME, "a number of cycles")
-        if self._kind != "cycles" and not self._says("cycle"):
+        if self._kind != "cycles":
             self._fail("`cycles`", help="write `for 3 of 5 cycles`")
         self._next()
         try:
@@ -218,7 +218,8 @@ class Conditions(Cursor):
     def _until(self, condition: Condition) -> Until:
         start = self._start
         self._next()
-        if self._kind == OPERATOR or self._spells_operator():
+        spelled = self._spells_operator() and not self._is_metric(self._index + 1)
+        if self._kind == OPERATOR or spelled:
             ends: Condition = self._opposite(condition)
         else:
             ends = self._condition()
