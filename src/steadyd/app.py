@@ -26,7 +26,7 @@ from steadyd.delivery.routes import Routes
 from steadyd.engine import Engine, Options
 from steadyd.evaluation.subject import Subject as Service
 from steadyd.healing.ladder import make_id
-from steadyd.healing.remedies import carry_out
+from steadyd.healing.remedies import carry_out, run_program
 from steadyd.model.fact import Answered, Bound, Fact, Intent, Moment, RulesChanged, Sampled, Step
 from steadyd.model.incident import Action, Incident, LineKind
 from steadyd.model.metric import Dimension, Kind, Metric, Subject
@@ -38,6 +38,7 @@ from steadyd.model.notification import (
     Receipt,
 )
 from steadyd.model.rule import HOST
+from steadyd.model.service import is_glob
 from steadyd.model.snapshot import Chapter, OutboxView, Snapshot, Why
 from steadyd.ports import (
     Denied,
@@ -53,6 +54,7 @@ from steadyd.probes.catalogue import CATALOGUE, metric_id
 from steadyd.probes.observer import Observer, Wanted, wanted_depth
 from steadyd.rights import Rights, wanted
 from steadyd.rulefiles.folder import RuleFiles, defaults_of
+from steadyd.rulefiles.globs import expand
 from steadyd.rulefiles.watch import RuleWatch
 from steadyd.schedule import Ticker, local_zone
 from steadyd.settings import Settings, SettingsError
@@ -96,11 +98,12 @@ class App:
             frozenset(metric.id for metric in CATALOGUE.metrics if metric.per_process),
             frozenset(metric.id for metric in CATALOGUE.metrics if _gains(metric)),
             local_zone(),
+            frozenset(settings.exec.allow),
         )
         self.engine = Engine(options, store.memory(), _now())
         self.observer = Observer(sampler)
         try:
-            self.watch = Watch(detect, self.tell)
+            self.watch = Watch(detect, self.tell, self._regroup)
         except ValueError as error:
             raise SettingsError(str(error)) from error
         self.files = RuleFiles(settings.rules, CATALOGUE, store, defaults_of(settings.defaults))
@@ -124,10 +127,11 @@ class App:
         self._recent: deque[Action] = deque(maxlen=RECENT)
         self._config_ok, self._config_error, self._config_loaded_at = True, "", 0.0
         self._disabled = 0
+        # the rules as the files have them, and with the units of each glob
+        self._loaded: RulesChanged | None = None
         self._in_force: RulesChanged | None = None
         self._tasks: asyncio.TaskGroup | None = None
-        self._wants: dict[str, Wanted] = {}
-        self._wants_of = -1
+        self._wants, self._wants_of = dict[str, Wanted](), -1
 
     # -- the flow
 
@@ -234,6 +238,10 @@ class App:
         return os.path.exists(self.settings.actions.kill_switch)
 
     async def _act(self, intent: Intent) -> None:
+        if intent.command:
+            for fact in await run_program(intent, self.hostname):
+                self.tell(fact)
+            return
         init = self.watch.inits.get(intent.action.init)
         if init is None:
             self.tell(Answered(intent.action.id, f"{intent.action.init} is gone from this host"))
@@ -248,6 +256,8 @@ class App:
     async def _tick(self) -> None:
         if self.watch.missing:
             self.watch.look_again()
+        elif self.watch.members and self._tasks is not None:
+            self.begin(self.watch.list_members())
         readings = await self.observer.tick(self._wanted())
         self.tell(Sampled(readings, tick=True))
 
@@ -357,7 +367,12 @@ class App:
             self.outbox.dead,
             max(0.0, now - oldest) if oldest is not None else 0.0,
         )
-        trouble = (self.store.trouble, self.store.moved_aside, self._config_error)
+        trouble = (
+            self.store.trouble,
+            self.store.moved_aside,
+            self._config_error,
+            *self.watch.refused.values(),
+        )
         return snapshot(
             self.engine,
             Surroundings(
@@ -431,12 +446,21 @@ class App:
             rules, denied = world.rules, self.rights.denied
             return ReloadReport(not errors, len(rules.rules), rules.disabled, tuple(errors), denied)
 
-    def _take(self, now: RulesChanged) -> None:
+    def _regroup(self) -> None:
+        """Other units are members of the globs than before."""
+        if self._loaded is not None:
+            self._take(self._loaded)
+
+    def _take(self, loaded: RulesChanged) -> None:
         """Put rules into force; the same ones again cost nothing."""
+        self._loaded = loaded
+        checks = loaded.rules.checks
+        self.watch.globs({c.service: c.params for c in checks if is_glob(c.service)})
+        now = RulesChanged(expand(loaded.rules, self.watch.members), loaded.routes)
         if now == self._in_force:
             return
         self._in_force = now
-        checks = reversed(now.rules.checks)
+        checks = now.rules.checks[::-1]
         self.watch.services({c.service: c.params for c in checks if c.service != HOST})
         self.tell(now)
 

@@ -45,6 +45,12 @@ class Actions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kill_switch: str = "/etc/steadyd/STOP"
 
 
+class Exec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[exec]`; `allow` names the programs that rules may run, by absolute path."""
+
+    allow: tuple[str, ...] = ()
+
+
 class Supervisord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[inits.supervisord]`; an empty `url` leaves the usual places to be looked at."""
 
@@ -80,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routes: Mapping[str, tuple[str, ...]] = {}
     defaults: Mapping[str, str] = {}
     actions: Actions = Actions()
+    exec: Exec = Exec()
     inits: Inits = Inits()
     path: str = ""
     over: Mapping[str, Any] = {}
@@ -105,6 +112,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return what the file and the same command line say now. Raises SettingsError."""
         return load(self.path or None, self.over)
 
+    def secret(self, text: str, what: str) -> str:
+        """Return a value, with `file:NAME` read from that file. Raises SettingsError."""
+        return _url(text, what, Path(self.path).parent if self.path else Path.cwd())
+
     def alone(self) -> "Settings":
         """Return the same without routes of an inspeqtor.conf, so that a bad one does no harm."""
         own = {name: urls for name, urls in self.routes.items() if name not in self.borrowed}
@@ -117,7 +128,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         beside = Path(self.path).parent if self.path else Path.cwd()
         own = {
-            name: tuple(_url(text, name, beside) for text in urls)
+            name: tuple(_url(text, f"route {name}", beside) for text in urls)
             for name, urls in self.alone().routes.items()
         }
         lent: dict[str, tuple[str, ...]] = {}
@@ -267,7 +278,7 @@ def _without_root(text: str) -> str:
     return text.replace("`$.", "`")
 
 
-def _url(text: str, route: str, beside: Path) -> str:
+def _url(text: str, what: str, beside: Path) -> str:
     """Return a URL as it is to be used; `file:NAME` is looked up among the credentials first."""
     if not text.startswith("file:") or text.startswith("file://"):
         return text
@@ -277,26 +288,24 @@ def _url(text: str, route: str, beside: Path) -> str:
     places.append(beside / name)
     for place in places:
         if place.exists():
-            return _secret(place, route)
+            return _secret(place, what)
     looked = " or ".join(str(place) for place in places)
-    raise SettingsError(f"route {route}: there is no {looked}")
+    raise SettingsError(f"{what}: there is no {looked}")
 
 
-def _secret(place: Path, route: str) -> str:
+def _secret(place: Path, what: str) -> str:
     try:
         fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
             os.close(fd)
-            raise SettingsError(f"route {route}: {place} is no regular file")
+            raise SettingsError(f"{what}: {place} is no regular file")
         with open(fd, encoding="utf-8") as file:
             if mode & 0o004:
-                raise SettingsError(
-                    f"route {route}: {place} may be read by everybody: chmod o-r {place}"
-                )
+                raise SettingsError(f"{what}: {place} may be read by everybody: chmod o-r {place}")
             text = file.read(LARGEST_SECRET).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"route {route}: cannot read {place}: {error}") from error
+        raise SettingsError(f"{what}: cannot read {place}: {error}") from error
     if not text:
-        raise SettingsError(f"route {route}: {place} is empty; write one URL into it")
+        raise SettingsError(f"{what}: {place} is empty; write one URL into it")
     return text

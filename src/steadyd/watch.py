@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -28,6 +28,7 @@ from steadyd.ports import (
     UnitGone,
     UnitNotFound,
 )
+from steadyd.rulefiles.globs import MOST, Member
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ INSTALLERS = (
     *("rpm", "dnf", "yum", "zypper", "pacman", "apk"),
 )
 INSTALLERS_SECONDS = 0.2  # for which one look at the processes is good
+LINGER_SECONDS = 330.0  # a unit gone from a glob: longer than an incident stays open on it
 DETECT_SECONDS = 30.0  # between two looks for init systems, while a service has no unit
 
 
@@ -72,16 +74,40 @@ async def find_unit(inits: Sequence[InitSystem], name: str, params: CheckParams)
     return Finding(best)
 
 
+async def members_of(
+    inits: Sequence[InitSystem], glob: str, params: CheckParams, known: Collection[Member] = ()
+) -> frozenset[Member]:
+    """Return the units that a glob stands for; of an init that cannot be asked the `known` ones."""
+    found: set[Member] = set()
+    for init in inits:
+        if init.name == PROCESS or (params.init and init.name != params.init):
+            continue
+        try:
+            found |= {Member(init.name, unit) for unit in await init.units(params.unit or glob)}
+        except InitError:
+            found |= {member for member in known if member.init == init.name}
+    return frozenset(found)
+
+
 class Watch:
     """The init systems of this host, first the one that runs as PID 1."""
 
     def __init__(
-        self, detect: Callable[[bool], Sequence[InitSystem]], tell: Callable[[Fact], None]
+        self,
+        detect: Callable[[bool], Sequence[InitSystem]],
+        tell: Callable[[Fact], None],
+        regroup: Callable[[], None] = lambda: None,
     ) -> None:
         """`tell` takes each fact as it arrives; `detect` returns the init systems that run now.
 
-        Its argument is whether some service is a mere process. Raises what `detect` does.
+        Its argument is whether some service is a mere process. `regroup` is called when `members`
+        of a glob have changed. Raises what `detect` does.
         """
+        self.members: dict[str, frozenset[Member]] = {}
+        self.refused: dict[str, str] = {}  # globs of too many units, and how many
+        self._globs: dict[str, CheckParams] = {}
+        self._gone: dict[tuple[str, Member], float] = {}
+        self._regroup = regroup
         self.inits: dict[str, InitSystem] = {}
         self._detect, self._tell = detect, tell
         self._views: dict[str, InitView] = {}
@@ -105,6 +131,55 @@ class Watch:
     def missing(self) -> bool:
         """Tell whether some service has no unit yet."""
         return len(self._units) < len(self._services)
+
+    def globs(self, globs: Mapping[str, CheckParams]) -> None:
+        """Replace the globs whose members are looked for."""
+        self._globs = dict(globs)
+        self.members = {glob: found for glob, found in self.members.items() if glob in globs}
+        self.refused = {glob: why for glob, why in self.refused.items() if glob in globs}
+        self._gone = {key: at for key, at in self._gone.items() if key[0] in globs}
+
+    async def list_members(self) -> None:
+        """Ask which units the globs stand for now."""
+        changed = False
+        for glob, params in list(self._globs.items()):
+            known = self.members.get(glob, frozenset())
+            found = await members_of(list(self.inits.values()), glob, params, known)
+            found = self._lingering(glob, known, found)
+            if len(found) > MOST:
+                if glob not in self.refused:
+                    log.error(
+                        "%s stands for %d units, more than %d: none of them is watched; "
+                        "write a narrower one",
+                        glob,
+                        len(found),
+                        MOST,
+                    )
+                self.refused[glob] = f"{glob} stands for {len(found)} units, more than {MOST}"
+                found = frozenset()
+            else:
+                self.refused.pop(glob, None)
+            changed = changed or found != known
+            if glob in self._globs:
+                self.members[glob] = found
+        if changed:
+            self._regroup()
+
+    def _lingering(
+        self, glob: str, known: frozenset[Member], found: frozenset[Member]
+    ) -> frozenset[Member]:
+        """Keep units that are gone for a while: what is open on them is withdrawn meanwhile."""
+        now = time.monotonic()
+        for member in found:
+            self._gone.pop((glob, member), None)
+        kept = {
+            member
+            for member in known - found
+            if now - self._gone.setdefault((glob, member), now) < LINGER_SECONDS
+        }
+        for member in known - found - kept:
+            del self._gone[glob, member]
+        return found | kept
 
     def services(self, services: Mapping[str, CheckParams]) -> None:
         """Replace the watched services; all names are looked up again soon."""
@@ -142,7 +217,7 @@ class Watch:
         """Look for init systems that were started after us, if a service may be theirs."""
         mere = any(params.process for params in self._services.values())
         soon = time.monotonic() - self._detected_at < DETECT_SECONDS
-        if (not self.missing or soon) and (not mere or PROCESS in self.inits):
+        if (not (self.missing or self._globs) or soon) and (not mere or PROCESS in self.inits):
             return
         self._detected_at = time.monotonic()
         try:
@@ -196,6 +271,8 @@ class Watch:
             await self._look.wait()
             self._look.clear()
             self._detect_again(group)
+            if self._globs:
+                await self.list_members()
             async with asyncio.TaskGroup() as lookers:
                 for name, params in list(self._services.items()):
                     lookers.create_task(self._look_up(name, params))

@@ -8,14 +8,15 @@ import msgspec
 from msgspec import Struct
 
 from steadyd.inits import detect
-from steadyd.model.rule import HOST, Check, CheckParams, Rule
-from steadyd.model.service import UnitStatus
+from steadyd.model.rule import HOST, Check, CheckParams, Rule, RuleSet
+from steadyd.model.service import UnitStatus, is_glob
 from steadyd.ports import SampleTarget
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.probes.procfs import ProcSampler
 from steadyd.rulefiles.folder import RuleFiles, defaults_of
+from steadyd.rulefiles.globs import expand
 from steadyd.settings import Settings, SettingsError, load
-from steadyd.watch import Finding, find_unit
+from steadyd.watch import Finding, find_unit, members_of
 
 DEADLINE = 15.0  # seconds for all look-ups together
 
@@ -52,29 +53,32 @@ def resolve(args: argparse.Namespace) -> list[Service]:
 
 def look_up(checks: Iterable[Check], settings: Settings) -> list[Service]:
     """Ask the init systems for the services of some checks. Raises SettingsError, NoAnswer."""
-    params: dict[str, CheckParams] = {}
-    rules: dict[str, list[Rule]] = {}
-    for check in checks:
-        if check.service != HOST:
-            params.setdefault(check.service, check.params)
-            rules.setdefault(check.service, []).extend(check.rules)
+    checks = [check for check in checks if check.service != HOST]
     try:
-        mere = any(each.process for each in params.values())
+        mere = any(check.params.process for check in checks)
         url = settings.inits.supervisord.url
         inits = detect(settings.init, supervisord=url, processes=mere)
     except ValueError as error:
         raise SettingsError(str(error)) from error
 
+    params: dict[str, CheckParams] = {}
+    rules: dict[str, list[Rule]] = {}
+
     async def find_all() -> dict[str, Finding]:
         async with asyncio.timeout(DEADLINE):
             try:
+                globs = [check for check in checks if is_glob(check.service)]
+                found = {g.service: await members_of(inits, g.service, g.params) for g in globs}
+                for check in expand(RuleSet(tuple(checks)), found).checks:
+                    params.setdefault(check.service, check.params)
+                    rules.setdefault(check.service, []).extend(check.rules)
                 return {name: await find_unit(inits, name, p) for name, p in params.items()}
             finally:
                 for init in inits:
                     await init.close()
 
     try:
-        findings = asyncio.run(find_all()) if params else {}
+        findings = asyncio.run(find_all()) if checks else {}
     except TimeoutError as error:
         raise NoAnswer(f"the init systems do not answer within {DEADLINE:g} s") from error
     pids = _pids(findings)

@@ -1,11 +1,29 @@
-"""Carry a verb out through the init system and say what came of it."""
+"""Carry a verb out through the init system, or run a program, and say what came of it."""
 
+from steadyd.healing.execution import NotRun, execute
 from steadyd.model.fact import Answered, Fact, Intent, UnitSeen
 from steadyd.model.incident import Suppression
 from steadyd.model.rule import Verb
 from steadyd.ports import InitError, InitSystem, NotPermitted, NotSupported
 
 DEADLINE = 100.0  # seconds; systemd gives a job 90 s by default
+
+
+async def run_program(intent: Intent, hostname: str) -> list[Fact]:
+    """Run the program of an `exec` and return the answer."""
+    action = intent.action
+    variables = {
+        "STEADYD_HOST": hostname,
+        "STEADYD_SERVICE": action.service,
+        "STEADYD_UNIT": action.unit,
+        "STEADYD_INIT": action.init,
+        "STEADYD_INCIDENT": action.incident,
+        "STEADYD_MAIN_PID": str(action.main_pid or ""),
+    }
+    try:
+        return [Answered(action.id, await execute(intent.command, variables))]
+    except NotRun as error:
+        return [Answered(action.id, str(error), Suppression.IMPOSSIBLE)]
 
 
 async def carry_out(intent: Intent, init: InitSystem) -> list[Fact]:

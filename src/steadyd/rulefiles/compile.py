@@ -4,6 +4,7 @@ A semantic error disables its rule alone; a route that nobody knows is an error 
 nothing, since the alert then goes to the default route.
 """
 
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -162,6 +163,10 @@ class _Compiler(Conditions):
             self._refuse(action.argument_start, "exec wants the absolute path of a program", mend)
         if not action.argument.isprintable():
             self._refuse(action.argument_start, "the program of exec holds a control character")
+        try:
+            shlex.split(action.argument)
+        except ValueError as why:
+            self._refuse(action.argument_start, f"the program of exec: {why}")
         return Exec(action.argument, action.after)
 
     # Help
