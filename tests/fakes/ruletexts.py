@@ -140,7 +140,7 @@ def _joined(draw: Callable[..., Any], words: st.SearchStrategy[Words]) -> str:
         loose = loose and not (before in "<>" and word.startswith("="))
         text += draw(st.just("") | gap if loose else gap) + word
         before = word
-    return text + str(draw(st.sampled_from(("", "\n", " # the end", " # the end\n"))))
+    return str(text + draw(st.sampled_from(("", "\n", " # the end", " # the end\n"))))
 
 
 def files() -> st.SearchStrategy[str]:

@@ -18,7 +18,7 @@ NAME: Final = "name"
 OPERATOR: Final = "operator"
 INVALID: Final = "invalid"
 END: Final = "end"
-_COMMENT: Final = "comment"
+COMMENT: Final = "comment"
 
 _BLANKS: Final = " \t\r\n"
 _LETTER: Final = r'[^\x00-\x20"#(),:;<>\[\\\]\x7f-\xff]'
@@ -35,7 +35,7 @@ _KINDS: Final = (
     {char: INVALID for char in map(chr, range(256)) if not re.match(_LETTER, char)}
     | {word: word for word in (*KEYWORDS, ",", ":", "(", ")")}
     | dict.fromkeys(("<", ">", "<=", ">="), OPERATOR)
-    | {'"': NAME, "#": _COMMENT, "": END}
+    | {'"': NAME, "#": COMMENT, "": END}
 )
 
 
@@ -50,8 +50,8 @@ class Tokens(NamedTuple):
     starts: list[int]
 
 
-def scan(text: str) -> Tokens:
-    """Return the tokens of a text."""
+def scan(text: str, *, comments: bool = False) -> Tokens:
+    """Return the tokens of a text, with `comments` also those."""
     pieces = _PIECE.findall(text)
     texts = list(map(str.lstrip, pieces, repeat(_BLANKS)))
     starts = list(map(sub, accumulate(map(len, pieces)), map(len, texts)))
@@ -59,8 +59,8 @@ def scan(text: str) -> Tokens:
     kinds = [kind_of(text) or kind_of(text[:1], NAME) for text in texts]
     if len(texts) > 1 and texts[-2][:1] == '"' and not _QUOTED.fullmatch(texts[-2]):
         kinds[-2] = INVALID
-    if _COMMENT in kinds:
-        wanted = [kind != _COMMENT for kind in kinds]
+    if COMMENT in kinds and not comments:
+        wanted = [kind != COMMENT for kind in kinds]
         kinds, texts = list(compress(kinds, wanted)), list(compress(texts, wanted))
         starts = list(compress(starts, wanted))
     return Tokens(kinds, texts, starts)

@@ -1,0 +1,116 @@
+"""steadyd fmt: rule files in their usual dress. Exit 0 done, 1 errors or (--check) work left."""
+
+import argparse
+import contextlib
+import difflib
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+
+from steadyd.cli import fail
+from steadyd.rulefiles.diagnostics import printable, render
+from steadyd.rulefiles.format import formatted
+from steadyd.rulefiles.parser import parse
+from steadyd.rulefiles.reading import BOM, LARGEST, Refused, find, read_text
+
+STDIN = "-"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `fmt`."""
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files or folders; - reads standard input"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing, tell what would be")
+    parser.add_argument("--diff", action="store_true", help="write nothing, show the changes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Format each file; go on behind one that cannot be."""
+    code = 0
+    for path in _files(args.paths):
+        try:
+            text = _stdin() if path == STDIN else read_text(path)[0]
+            code = max(code, _format(path, text, args))
+        except Refused as refused:
+            print(f"{printable(path)}:1:1: error: {refused}", file=sys.stderr)
+            code = 1
+        except OSError as error:
+            code = fail(f"{printable(path)} cannot be written: {error.strerror}", 1)
+    return code
+
+
+def _files(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        if not os.path.isdir(path):
+            yield path
+            continue
+        found, troubles = find([path])
+        yield from found
+        for trouble in troubles:
+            print(trouble.diagnostic.at(trouble.path), file=sys.stderr)
+
+
+def _stdin() -> str:
+    data = sys.stdin.buffer.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise Refused("the text is larger than 1 MiB")
+    try:
+        return data.decode("utf-8").removeprefix(BOM)
+    except UnicodeDecodeError as error:
+        raise Refused("the text is not UTF-8") from error
+
+
+def _format(path: str, text: str, args: argparse.Namespace) -> int:
+    errors = [each for each in parse(text).diagnostics if each.is_error]
+    for error in errors:
+        print(render(path, text, error), file=sys.stderr)
+    if errors:
+        return 1
+    dressed = formatted(text)
+    same = dressed == text
+    if args.diff and not same:
+        lines = _diff(path, text, dressed)
+        if sys.stdout.isatty():  # which what is quoted in a rule could give orders
+            lines = (printable(line[:-1]) + "\n" for line in lines)
+        sys.stdout.writelines(lines)
+    elif args.check and not same:
+        print(f"{printable(path)} would be formatted")
+    if args.check or args.diff:
+        return 1 if args.check and not same else 0
+    if path == STDIN:
+        sys.stdout.write(dressed)
+    elif not same:
+        _write(os.path.realpath(path), dressed.encode())
+    return 0
+
+
+def _diff(path: str, before: str, after: str) -> Iterator[str]:
+    shown = printable(path)
+    now, then = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    for line in difflib.unified_diff(now, then, f"{shown} (now)", f"{shown} (formatted)"):
+        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def _write(path: str, data: bytes) -> None:
+    """Put a new file in the place of an old one, with its mode and owner. Raises OSError."""
+    folder, name = os.path.split(path)
+    draft = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(draft, flags, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            old = os.lstat(path)
+            file.write(data)
+            file.flush()
+            new = os.fstat(fd)
+            if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+                os.fchown(fd, old.st_uid, old.st_gid)
+            os.fchmod(fd, old.st_mode & 0o7777)
+            os.fsync(fd)
+        os.replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
