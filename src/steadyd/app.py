@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from msgspec.structs import replace
-
 from steadyd.delivery.dispatch import Dispatch
 from steadyd.delivery.outbox import Outbox
 from steadyd.delivery.post import PostOffice
@@ -24,7 +22,6 @@ from steadyd.delivery.redact import shown
 from steadyd.delivery.render import folded, render
 from steadyd.delivery.routes import Routes
 from steadyd.engine import Engine, Options
-from steadyd.evaluation.subject import Subject as Service
 from steadyd.healing.ladder import make_id
 from steadyd.healing.remedies import carry_out, run_program
 from steadyd.model.fact import Answered, Bound, Fact, Intent, Moment, RulesChanged, Sampled, Step
@@ -46,16 +43,15 @@ from steadyd.ports import (
     ReloadReport,
     Right,
     Sampler,
-    SampleTarget,
     Supervisor,
     TestReport,
 )
 from steadyd.probes.catalogue import CATALOGUE, metric_id
-from steadyd.probes.observer import Observer, Wanted, wanted_depth
 from steadyd.rights import Rights, wanted
 from steadyd.rulefiles.folder import RuleFiles, defaults_of
 from steadyd.rulefiles.globs import expand
 from steadyd.rulefiles.watch import RuleWatch
+from steadyd.sampling import Sampling
 from steadyd.schedule import Ticker, local_zone
 from steadyd.settings import Settings, SettingsError
 from steadyd.store import Batch, Store
@@ -101,7 +97,7 @@ class App:
             frozenset(settings.exec.allow),
         )
         self.engine = Engine(options, store.memory(), _now())
-        self.observer = Observer(sampler)
+        self.sampling = Sampling(self.engine, sampler, settings)
         try:
             self.watch = Watch(detect, self.tell, self._regroup)
         except ValueError as error:
@@ -131,7 +127,6 @@ class App:
         self._loaded: RulesChanged | None = None
         self._in_force: RulesChanged | None = None
         self._tasks: asyncio.TaskGroup | None = None
-        self._wants, self._wants_of = dict[str, Wanted](), -1
 
     # -- the flow
 
@@ -200,7 +195,7 @@ class App:
             self._waiting.clear()
             stale = self.engine.stale(time.monotonic())
             if stale and not any(isinstance(f, Sampled) and f.tick for f in facts):
-                facts.append(Sampled(await self.observer.look(self._wanted(stale))))
+                facts.append(Sampled(await self.sampling.look(stale)))
             await self._step(facts)
             for done in waiting:
                 done.set()
@@ -229,6 +224,10 @@ class App:
             self.begin(self._act(intent))
         if any(isinstance(fact, RulesChanged | Bound) for fact in facts) and self._tasks:
             self.begin(self._learn_rights())
+        if any(isinstance(fact, RulesChanged) for fact in facts):
+            self.sampling.rules_changed()
+            if self._tasks:
+                self.begin(self.sampling.ask_servers(at_once=True))
         if any(isinstance(fact, Sampled) and fact.tick for fact in facts):
             self._tally.evaluation_seconds.observe(time.perf_counter() - started)
             self._tally.last_evaluation_at = time.time()
@@ -258,8 +257,9 @@ class App:
             self.watch.look_again()
         elif self.watch.members and self._tasks is not None:
             self.begin(self.watch.list_members())
-        readings = await self.observer.tick(self._wanted())
-        self.tell(Sampled(readings, tick=True))
+        self.tell(Sampled(await self.sampling.tick(), tick=True))
+        if self._tasks is not None:
+            self.begin(self.sampling.ask_servers())
 
     async def _keep_house(self) -> None:
         while True:
@@ -271,25 +271,6 @@ class App:
         if self._tasks is None:
             raise RuntimeError("the daemon does not run")
         self._tasks.create_task(work)
-
-    def _wanted(self, names: Iterable[str] | None = None) -> list[Wanted]:
-        """Return what is to be sampled of some services, of all without `names`."""
-        if self._wants_of != self.engine.revision:
-            self._wants = {name: self._want(s) for name, s in self.engine.subjects.items()}
-            self._wants_of = self.engine.revision
-        if names is None:
-            return list(self._wants.values())
-        return [self._wants[name] for name in names if name in self._wants]
-
-    def _want(self, subject: Service) -> Wanted:
-        metrics, status = self.engine.metrics_of(subject.name), subject.status
-        if subject.unit is None or status is None or not (status.main_pid or status.cgroup):
-            return Wanted(subject.name, metrics, host=subject.name == HOST)
-        full = SampleTarget(
-            " ".join(subject.unit), status.cgroup, status.main_pid, others=status.others
-        )
-        target = replace(full, depth=wanted_depth(metrics))
-        return Wanted(subject.name, metrics, target, full)
 
     # -- telling people
 
@@ -381,7 +362,7 @@ class App:
                 self.ready.is_set(),
                 self.settings.cycle_seconds,
                 self.watch.views,
-                self.observer.newest,
+                self.sampling.newest,
                 self.files.views,
                 self._config_ok,
                 self._config_loaded_at,
@@ -394,7 +375,7 @@ class App:
                 self.post.sent,
                 self.post.failed,
                 self.routes.schemes,
-                self.observer.own(),
+                self.sampling.own(),
                 tuple(text for text in trouble if text),
                 self.rights.denied,
                 detail,
@@ -403,7 +384,7 @@ class App:
 
     async def fresh(self, *, detail: bool = True) -> Snapshot:
         """Return the state with a sample that is at most one second old."""
-        await self.observer.refresh(self._wanted(), FRESH)
+        await self.sampling.refresh(FRESH)
         return self._snapshot(detail)
 
     async def incidents(self, limit: int) -> Sequence[tuple[Incident, Sequence[Action]]]:

@@ -176,11 +176,13 @@ _NEW: Final = MappingProxyType(
             s start_since = Time since the pool was started.
         """,
         "http": """
-            status = Status code of the endpoint; a redirect is one, and not followed.
+            up = 1 while the endpoint answers, whatever it says; 0 while it does not.
+            status = Status code of the endpoint, 0 where none answers; redirects are not followed.
             s seconds = Time until the endpoint had answered.
             tls_days = Days until the certificate of the endpoint ends; below 0 when it has.
         """,
         "tcp": """
+            up = 1 while the port can be connected; 0 while it cannot.
             s seconds = Time until the port was connected.
         """,
     }
