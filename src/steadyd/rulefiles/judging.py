@@ -2,6 +2,7 @@
 
 import zoneinfo
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Final, NoReturn, Protocol
 
 from msgspec import Struct
@@ -227,8 +228,8 @@ class Conditions:
                 near = self._report.nearest(word.text, (*DAYS, *_GROUPS))
                 mend = near or "a day is mon … sun, weekdays or weekend"
                 self._refuse(word.start, f"{quoted(word.text)} is no day", mend)
-        if written.zone and written.zone not in zoneinfo.available_timezones():
-            near = self._report.nearest(written.zone, zoneinfo.available_timezones())
+        if written.zone and written.zone not in _zones():
+            near = self._report.nearest(written.zone, _zones())
             mend = near or "a zone is such as Europe/Berlin or UTC"
             self._refuse(written.zone_start, f"{quoted(written.zone)} is no time zone", mend)
         return Window(begin, end, written.zone, tuple(sorted(days)), written.outside)
@@ -246,6 +247,12 @@ class Conditions:
 
 _CHANGES: Final = (Function.DELTA, Function.RATE)
 _MOST_CYCLES: Final = 10_000
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Return the names of all zones; to find them takes a walk over many files."""
+    return frozenset(zoneinfo.available_timezones())
 
 
 def _events_only(condition: tree.Condition) -> bool:
