@@ -126,13 +126,17 @@ class Depth(IntEnum):
 
 
 class SampleTarget(Struct, frozen=True):
-    """What the sampler needs to know of a unit to find its processes, and how deep to look."""
+    """What the sampler needs to know of a unit to find its processes, and how deep to look.
+
+    `extra` are names in `Sample.raw` for which more is read than the processes: what rules name.
+    """
 
     unit: str
     cgroup: str = ""
     main_pid: int = 0
     depth: Depth = Depth.FULL
     others: tuple[int, ...] = ()
+    extra: frozenset[str] = frozenset()
 
 
 class Sampler(Protocol):
@@ -144,8 +148,11 @@ class Sampler(Protocol):
     def own(self) -> Mapping[str, float]:
         """Return what this process itself uses, under the names of `Snapshot.own`."""
 
-    def host(self, mounts: Sequence[str]) -> Sample:
-        """Sample the host; `mounts` are the file systems that rules name (`disk:/srv`)."""
+    def host(self, mounts: Sequence[str], extra: Collection[str] = ()) -> Sample:
+        """Sample the host; `mounts` are the file systems that rules name (`disk:/srv`).
+
+        `extra` are names in `Sample.raw` for which more is read.
+        """
 
 
 Denied = Mapping[str, Mapping[str, str]]

@@ -17,18 +17,18 @@ GAUGE, COUNTER = Kind.GAUGE, Kind.COUNTER
 
 SERVICE = [
     ("memory:rss memory:total_rss", GAUGE, BYTES, True),
-    ("memory:pss memory:current memory:working_set memory:swap", GAUGE, BYTES, False),
-    ("memory:limit_ratio", GAUGE, PERCENT, False),
+    ("memory:pss memory:current memory:working_set memory:swap", GAUGE, BYTES, True),
+    ("memory:limit_ratio", GAUGE, PERCENT, True),
     ("cpu:user cpu:system cpu:total_user cpu:total_system cpu:tree", COUNTER, PERCENT, True),
-    ("cpu:throttled", COUNTER, PERCENT, False),
+    ("cpu:throttled", COUNTER, PERCENT, True),
     ("process:count process:threads process:fds process:zombies", GAUGE, COUNT, True),
     ("process:fd_ratio", GAUGE, PERCENT, True),
-    ("io:read io:write", COUNTER, BYTES, False),
-    ("pressure:cpu pressure:memory pressure:memory_full pressure:io", GAUGE, PERCENT, False),
+    ("io:read io:write", COUNTER, BYTES, True),
+    ("pressure:cpu pressure:memory pressure:memory_full pressure:io", GAUGE, PERCENT, True),
     ("init:up", GAUGE, COUNT, True),
     ("init:uptime", GAUGE, SECONDS, True),
     ("init:restarts init:crashes", COUNTER, COUNT, True),
-    ("init:oom_kills", COUNTER, COUNT, False),
+    ("init:oom_kills", COUNTER, COUNT, True),
     ("http:status http:tls_days", GAUGE, COUNT, True),
     ("http:seconds tcp:seconds", GAUGE, SECONDS, True),
     ("haproxy:session_limit_ratio haproxy:connections_ratio", GAUGE, PERCENT, True),
@@ -75,9 +75,9 @@ HOST = [
     ("cpu cpu:user cpu:system cpu:iowait cpu:steal", COUNTER, PERCENT, True),
     ("load:1 load:5 load:15", GAUGE, COUNT, True),
     ("swap disk:/ disk:/srv/data", GAUGE, PERCENT, True),
-    ("memory:used memory:available", GAUGE, BYTES, False),
-    ("pressure:cpu pressure:memory pressure:memory_full pressure:io", GAUGE, PERCENT, False),
-    ("net:eth0", COUNTER, BYTES, False),
+    ("memory:used memory:available", GAUGE, BYTES, True),
+    ("pressure:cpu pressure:memory pressure:memory_full pressure:io", GAUGE, PERCENT, True),
+    ("net:eth0", COUNTER, BYTES, True),
 ]
 ROWS = [(Subject.SERVICE, name, *row[1:]) for row in SERVICE for name in row[0].split()] + [
     (Subject.HOST, name, *row[1:]) for row in HOST for name in row[0].split()

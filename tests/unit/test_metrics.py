@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from steadyd.exposition import delivery, itself, rules, services
 from steadyd.exposition.families import Lines, write
 from steadyd.exposition.metrics import Metrics, accepts_gzip, negotiate
+from steadyd.model.metric import MetricId
 from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import Snapshot
 from steadyd.probes.procfs import ProcSampler
@@ -27,12 +28,40 @@ GROUPS = {
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
 
 
+EXTRA = {
+    "pss": 200e6,
+    "memory_current": 300e6,
+    "memory_working_set": 280e6,
+    "memory_swap": 1e6,
+    "memory_limit": 400e6,
+    "throttled_seconds": 1.5,
+    "read_bytes": 4096.0,
+    "write_bytes": 8192.0,
+    "oom_kills": 1.0,
+    "pressure_cpu_percent": 2.41,
+    "pressure_memory_percent": 12.0,
+    "pressure_memory_full_percent": 0.5,
+    "pressure_io_percent": 0.0,
+}
+
+
+def rich() -> Snapshot:
+    """Return the snapshot with a service of which rules name all that can be measured."""
+    now = snapshot()
+    puma = now.services[0]
+    assert puma.sample is not None
+    sample = replace(puma.sample, raw={**puma.sample.raw, **EXTRA})
+    daemon = {MetricId("puma", "backlog"): 3.0, MetricId("sidekiq", "queue:mail"): 7.0}
+    puma = replace(puma, sample=sample, daemon=daemon)
+    return replace(now, services=(puma, *now.services[1:]))
+
+
 def value(now: Snapshot, name: str, /, **labels: str) -> float | None:
     return Metrics().registry(now).get_sample_value(name, labels)
 
 
 def test_the_whole_text_is_as_agreed(golden: Callable[[str, str], None]) -> None:
-    text = Metrics(GROUPS).text(snapshot())[0].decode()
+    text = Metrics(GROUPS).text(rich())[0].decode()
     stable = "".join(
         line
         for line in text.splitlines(keepends=True)
@@ -43,7 +72,7 @@ def test_the_whole_text_is_as_agreed(golden: Callable[[str, str], None]) -> None
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
 def test_promtool_finds_nothing_to_complain_about() -> None:
-    text = Metrics().text(snapshot())[0]
+    text = Metrics().text(rich())[0]
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=30
     )
@@ -51,7 +80,7 @@ def test_promtool_finds_nothing_to_complain_about() -> None:
 
 
 def test_both_ways_of_writing_give_the_same_text() -> None:
-    registry = Metrics(GROUPS).registry(snapshot())
+    registry = Metrics(GROUPS).registry(rich())
     families = list(registry.collect())  # once: durations differ between two collections
 
     class Same:
@@ -90,6 +119,33 @@ def test_what_has_no_process_has_no_numbers_and_no_series_once_gone() -> None:
     assert 'steadyd_service_restarts_total{cause="rule",name="ghost"} 0.0' in text
     after = Metrics().text(replace(now, services=now.services[:1], alerts=()))[0].decode()
     assert "ghost" not in after
+
+
+def test_what_no_rule_names_has_no_family() -> None:
+    text = Metrics().text(snapshot())[0].decode()
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    more = {line.split()[2] for line in _lines(rich()) if line.startswith("# TYPE")} - families
+    assert {"steadyd_daemon_metric", "steadyd_service_oom_kills_total"} <= more
+    assert len(more) == 10
+    one = replace(rich().services[0], sample=None, daemon={MetricId("puma", "backlog"): 3.0})
+    found = value(
+        replace(snapshot(), services=(one,)),
+        "steadyd_daemon_metric",
+        name="puma",
+        family="puma",
+        metric="backlog",
+    )
+    assert found == 3.0
+
+
+def _lines(now: Snapshot) -> list[str]:
+    return Metrics().text(now)[0].decode().splitlines()
+
+
+def test_ratios_are_of_one() -> None:
+    labels = {"name": "puma", "resource": "memory"}
+    assert value(rich(), "steadyd_service_pressure_ratio", kind="some", **labels) == 0.12
+    assert value(rich(), "steadyd_service_pressure_ratio", kind="full", **labels) == 0.005
 
 
 def test_two_rules_on_one_metric_are_one_series() -> None:

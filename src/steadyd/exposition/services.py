@@ -1,6 +1,7 @@
 """The collector of services: what the init systems say of them and what their processes use."""
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from prometheus_client.core import Metric
 
@@ -24,6 +25,54 @@ _FROM_SAMPLE = (
         "start_time_seconds",
     ),
 )
+# the same of what is in a sample only where a rule names it
+_EXTRA: tuple[tuple[str, Literal["gauge", "counter"], str, str], ...] = (
+    (
+        "memory_current_bytes",
+        "gauge",
+        "Memory charged to the cgroup of the service, page cache included.",
+        "memory_current",
+    ),
+    (
+        "memory_working_set_bytes",
+        "gauge",
+        "Memory charged to the cgroup of the service, without inactive page cache.",
+        "memory_working_set",
+    ),
+    (
+        "memory_swap_bytes",
+        "gauge",
+        "Swap charged to the cgroup of the service.",
+        "memory_swap",
+    ),
+    (
+        "memory_limit_bytes",
+        "gauge",
+        "The lowest memory limit of the service and its slices.",
+        "memory_limit",
+    ),
+    (
+        "cpu_throttled_seconds",
+        "counter",
+        "Time in which the CPU quota held the service back, summed over the cores.",
+        "throttled_seconds",
+    ),
+    ("read_bytes", "counter", "Bytes that the service read from storage.", "read_bytes"),
+    ("write_bytes", "counter", "Bytes that the service wrote to storage.", "write_bytes"),
+    (
+        "oom_kills",
+        "counter",
+        "Processes in the cgroup of the service that were killed for lack of memory.",
+        "oom_kills",
+    ),
+)
+_PRESSURES = (
+    (("some", "cpu"), "pressure_cpu_percent"),
+    (("some", "io"), "pressure_io_percent"),
+    (("some", "memory"), "pressure_memory_percent"),
+    (("full", "memory"), "pressure_memory_full_percent"),
+)
+_RICH = frozenset((*(raw for *_, raw in _EXTRA), *(raw for _, raw in _PRESSURES)))
 _MODES = (("system", "total_system_seconds"), ("user", "total_user_seconds"))
 
 
@@ -42,6 +91,55 @@ def collect(snapshot: Snapshot) -> Iterator[Metric]:
         for service in services:
             if service.sample is not None and raw in service.sample.raw:
                 family.add((service.name,), service.sample.raw[raw])
+        yield family
+    yield from _named(services)
+    yield from _daemons(services)
+
+
+def _named(services: Iterable[ServiceView]) -> Iterator[Metric]:
+    """Yield what only rules that name it have measured; a family that nobody has is left out."""
+    rich = [
+        (service.name, service.sample.raw)
+        for service in services
+        if service.sample is not None and not _RICH.isdisjoint(service.sample.raw)
+    ]
+    if not rich:
+        return
+    for metric, kind, help_, key in _EXTRA:
+        family = Family(f"steadyd_service_{metric}", kind, help_, ("name",))
+        family.rows = [((name,), raw[key]) for name, raw in rich if key in raw]
+        if family.rows:
+            yield family
+    family = Family(
+        "steadyd_service_pressure_ratio",
+        "gauge",
+        "Share of the last 10 s in which some task of the service (or all: full) waited, 0 to 1.",
+        ("kind", "name", "resource"),
+    )
+    family.rows = [
+        ((share, name, resource), raw[key] / 100)
+        for name, raw in rich
+        for (share, resource), key in _PRESSURES
+        if key in raw
+    ]
+    if family.rows:
+        yield family
+
+
+def _daemons(services: Iterable[ServiceView]) -> Iterator[Metric]:
+    family = Family(
+        "steadyd_daemon_metric",
+        "gauge",
+        "What the server said of itself last, under the names that rules use.",
+        ("family", "metric", "name"),
+    )
+    family.rows = [
+        ((metric.family, metric.name, service.name), value)
+        for service in services
+        if service.daemon
+        for metric, value in service.daemon.items()
+    ]
+    if family.rows:
         yield family
 
 
@@ -125,10 +223,13 @@ def _memory(services: Iterable[ServiceView]) -> Family:
     family = Family(
         "steadyd_service_memory_bytes",
         "gauge",
-        "Memory of all processes of the service; shared pages count in each.",
+        "Memory of all processes of the service; shared pages count in each if resident.",
         ("memtype", "name"),
     )
     for service in services:
         if service.sample is not None and "total_rss" in service.sample.raw:
-            family.add(("resident", service.name), service.sample.raw["total_rss"])
+            raw = service.sample.raw
+            family.add(("resident", service.name), raw["total_rss"])
+            if "pss" in raw:
+                family.add(("proportionalResident", service.name), raw["pss"])
     return family

@@ -45,6 +45,8 @@ class ServiceView(Struct, frozen=True):
     restarts: Mapping[str, int] = field(default_factory=dict)
     watched: tuple[Watched, ...] = ()
     denied: Mapping[str, str] = field(default_factory=dict)  # verb: why we may not, and the mend
+    # what its server said last, under the names that rules use
+    daemon: Mapping[MetricId, float] = field(default_factory=dict)
 
 
 class FileView(Struct, frozen=True):

@@ -1,7 +1,6 @@
 """PURE: every metric that a rule may name (language.md); those of servers in `daemons/names.py`.
 
-One entry serves rules, exposition, documentation and completion. `probed=False`: this version
-cannot measure it, so that its reading is unknown.
+One entry serves rules, exposition, documentation and completion.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,15 +36,15 @@ _INIT: Final[tuple[_Row, ...]] = (
     ("init:restarts", _COUNT, "Starts of the service after its first, by whomever."),
     ("init:crashes", _COUNT, "Ends of the service that nobody asked for."),
 )
-_DARK_GAUGES: Final[tuple[_Row, ...]] = (
+_GROUP_GAUGES: Final[tuple[_Row, ...]] = (
     ("memory:pss", _BYTES, "Proportional memory of all processes (opt-in: it is costly)."),
     ("memory:current", _BYTES, "Memory charged to the cgroup, page cache included."),
     ("memory:working_set", _BYTES, "Memory of the cgroup without inactive page cache."),
     ("memory:swap", _BYTES, "Swap charged to the cgroup."),
-    ("memory:limit_ratio", _PERCENT, "Memory of the cgroup against its limit."),
+    ("memory:limit_ratio", _PERCENT, "Memory of the cgroup against the lowest limit above it."),
 )
-_DARK_COUNTERS: Final[tuple[_Row, ...]] = (
-    ("cpu:throttled", _PERCENT, "Time in which the cgroup was held back by its CPU quota."),
+_GROUP_COUNTERS: Final[tuple[_Row, ...]] = (
+    ("cpu:throttled", _PERCENT, "Time held back by the CPU quota, all cores: 100 is one core."),
     ("io:read", _BYTES, "Bytes read from storage."),
     ("io:write", _BYTES, "Bytes written to storage."),
 )
@@ -59,6 +58,8 @@ _HOST_GAUGES: Final[tuple[_Row, ...]] = (
     ("load:1", _COUNT, "Load average of 1 minute."),
     ("load:5", _COUNT, "Load average of 5 minutes."),
     ("load:15", _COUNT, "Load average of 15 minutes."),
+    ("memory:used", _BYTES, "Memory in use: the total without what is available."),
+    ("memory:available", _BYTES, "Memory that can be had without swapping."),
     ("swap", _PERCENT, "Swap in use; unknown on a host without swap."),
     (f"disk:{ANY}", _PERCENT, "Space in use on the file system mounted there."),
 )
@@ -68,10 +69,7 @@ _HOST_COUNTERS: Final[tuple[_Row, ...]] = (
     ("cpu:system", _PERCENT, "System time, all cores."),
     ("cpu:iowait", _PERCENT, "Time spent waiting for storage, all cores."),
     ("cpu:steal", _PERCENT, "Time taken by the hypervisor, all cores."),
-)
-_HOST_DARK: Final[tuple[_Row, ...]] = (
-    ("memory:used", _BYTES, "Memory in use."),
-    ("memory:available", _BYTES, "Memory that can be had without swapping."),
+    (f"net:{ANY}", _BYTES, "Bytes received and sent by the network interface."),
 )
 
 
@@ -82,30 +80,27 @@ def metric_id(text: str) -> MetricId:
 
 
 def _metrics(
-    rows: Iterable[_Row], subject: Subject, kind: Kind, *, probed: bool = True, per: bool = False
+    rows: Iterable[_Row], subject: Subject, kind: Kind, *, per: bool = False
 ) -> Iterator[Metric]:
     for name, dimension, text in rows:
-        yield Metric(metric_id(name), subject, kind, dimension, text, probed, per)
+        yield Metric(metric_id(name), subject, kind, dimension, text, per_process=per)
 
 
 def _all() -> Iterator[Metric]:
     service, host, gauge, counter = Subject.SERVICE, Subject.HOST, Kind.GAUGE, Kind.COUNTER
     up = ("init:up", _COUNT, "1 while the init has the service up, 0 when it is down.")
     oom = ("init:oom_kills", _COUNT, "Processes that the kernel killed for lack of memory.")
-    net = (f"net:{ANY}", _BYTES, "Bytes that went through the network interface.")
     yield from _metrics(_PROCESS_GAUGES, service, gauge, per=True)
     yield from _metrics(_PROCESS_COUNTERS, service, counter, per=True)
     yield from _metrics((up,), service, gauge)
     yield from _metrics(_INIT, service, counter)
-    yield from _metrics((oom,), service, counter, probed=False)
-    yield from _metrics(_DARK_GAUGES, service, gauge, probed=False, per=True)
-    yield from _metrics(_DARK_COUNTERS, service, counter, probed=False, per=True)
-    yield from _metrics(_PRESSURE, service, gauge, probed=False)
+    yield from _metrics((oom,), service, counter)
+    yield from _metrics(_GROUP_GAUGES, service, gauge, per=True)
+    yield from _metrics(_GROUP_COUNTERS, service, counter, per=True)
+    yield from _metrics(_PRESSURE, service, gauge)
     yield from names.metrics()
-    yield from _metrics(_HOST_GAUGES, host, gauge)
+    yield from _metrics((*_HOST_GAUGES, *_PRESSURE), host, gauge)
     yield from _metrics(_HOST_COUNTERS, host, counter)
-    yield from _metrics((*_HOST_DARK, *_PRESSURE), host, gauge, probed=False)
-    yield from _metrics((net,), host, counter, probed=False)
 
 
 class Catalogue:

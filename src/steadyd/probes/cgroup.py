@@ -2,8 +2,12 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from steadyd.probes.kept import NOTHING_KEPT, Budget, KeptFile, KeptProcess, Steady
+
+if TYPE_CHECKING:
+    from steadyd.probes.extras import UnitExtras
 
 MOST_GROUPS = 1024  # below one unit; a unit with a delegated cgroup makes its own
 
@@ -15,6 +19,7 @@ class KeptUnit:
         "_itself",
         "cgroup",
         "cpu",
+        "extras",
         "folder",
         "processes",
         "procs",
@@ -32,6 +37,7 @@ class KeptUnit:
         self.cpu = KeptFile(f"{self.folder}/cpu.stat", budget)
         self.processes: dict[int, KeptProcess] = {}
         self.steady: Steady | None = None
+        self.extras: UnitExtras | None = None
         self.used_at = 0.0
 
     def pids(self) -> list[int]:
@@ -67,6 +73,8 @@ class KeptUnit:
         self._itself.close()
         self.procs.close()
         self.cpu.close()
+        if self.extras is not None:
+            self.extras.close()
         for process in self.processes.values():
             process.close()
 

@@ -3,8 +3,11 @@
 cpu_FIELD_seconds                time since boot, all cores; the fields are _CPU_FIELDS
 load1, load5, load15             load averages
 memory_total, memory_available   bytes
+memory_used                      bytes: the total without what is available
 swap_used_percent                0-100
 disk_used_percent:MOUNT          0-100, as df(1) shows it
+net_bytes:INTERFACE              received and sent since it was made
+pressure_NAME_percent            0-100: cpu, memory, memory_full, io
 """
 
 import re
@@ -13,6 +16,7 @@ from collections.abc import Mapping
 _CPU_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 NO_SWAP = "the host has no swap"
+_OLD_KERNEL = "this kernel does not tell how much memory is available (MemAvailable, 3.14)"
 
 
 def cpu_seconds(stat: str, ticks: int) -> dict[str, float]:
@@ -41,11 +45,15 @@ def memory(meminfo: str) -> dict[str, float]:
     sizes = {}
     for line in meminfo.splitlines():
         name, colon, rest = line.partition(":")
-        if colon and rest:
-            sizes[name] = int(rest.split()[0]) * 1024
+        if colon and (words := rest.split()):
+            sizes[name] = int(words[0]) * 1024
     wanted = {"memory_total": "MemTotal", "memory_available": "MemAvailable"}
     raw: dict[str, float] = {ours: sizes[name] for ours, name in wanted.items() if name in sizes}
-    if total := sizes.get("SwapTotal", 0):
+    if len(raw) == len(wanted):
+        raw["memory_used"] = max(0, raw["memory_total"] - raw["memory_available"])
+    if (total := sizes.get("SwapTotal", 0)) > 0:
+        if "SwapFree" not in sizes:
+            raise ValueError("it tells SwapTotal and no SwapFree")
         raw["swap_used_percent"] = 100 - 100 * sizes["SwapFree"] // total
     return raw
 
@@ -86,6 +94,17 @@ def cgroup_mounts(mountinfo: str) -> tuple[tuple[str, bool], ...]:
     return (*unified, *named)
 
 
+def controller_mounts(mountinfo: str) -> dict[str, str]:
+    """Return where the controllers of cgroup v1 are mounted, by their names."""
+    found: dict[str, str] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, tail = left.split(" "), right.split(" ")
+        if len(fields) > 4 and len(tail) > 2 and tail[0] == "cgroup" and fields[3] == "/":
+            found |= dict.fromkeys(tail[2].split(","), _unescape(fields[4]))
+    return found
+
+
 def host_raw(texts: Mapping[str, str], ticks: int) -> tuple[dict[str, float], dict[str, str]]:
     """Return raw numbers, and reasons for those missing, from the files that could be read.
 
@@ -103,6 +122,8 @@ def host_raw(texts: Mapping[str, str], ticks: int) -> tuple[dict[str, float], di
             missing[name] = f"/proc/{name}: {error}"
     if "memory_total" in raw and "swap_used_percent" not in raw:
         missing["swap_used_percent"] = NO_SWAP
+    if "memory_total" in raw and "memory_available" not in raw:
+        missing |= dict.fromkeys(("memory_available", "memory_used"), _OLD_KERNEL)
     return raw, missing
 
 

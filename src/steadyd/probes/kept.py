@@ -1,5 +1,6 @@
 """Files of /proc and of cgroups that are read again and again, and what they say of a process."""
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -8,7 +9,10 @@ from msgspec import Struct
 from steadyd.model.service import ProcessId
 
 SPARE_FDS = 256  # left to the rest of the daemon
+MOST = 2**22  # bytes of one file: the pids of half a million processes
 _CHUNK = 16384
+# no file that is read here is a link or makes an open wait; what is one of these is another's work
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 # places in /proc/PID/stat after the name: state is field 3 of proc(5)
@@ -48,7 +52,7 @@ class Budget:
         self.free = most
 
 
-NOTHING_KEPT = Budget(0)
+NOTHING_KEPT = Budget(0)  # of one thread; others make their own
 
 
 def fd_budget() -> int:
@@ -89,7 +93,7 @@ class KeptFile:
 
     def _open(self) -> None:
         if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = os.open(self.path, _OPEN)
             self._budget.free -= 1
 
     def _rest(self, offset: int) -> bytes:
@@ -97,6 +101,8 @@ class KeptFile:
         while data := os.pread(self._fd, _CHUNK, offset):
             parts.append(data)
             offset += len(data)
+            if offset > MOST:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), self.path)
         return b"".join(parts)
 
     def close(self) -> None:
@@ -105,6 +111,27 @@ class KeptFile:
             os.close(self._fd)
             self._fd = -1
             self._budget.free += 1
+
+
+def of_process(proc: str, process: ProcessId, name: str) -> bytes:
+    """Return a file of a process, surely not of a successor that has its pid.
+
+    Raises ProcessLookupError where it is gone, OSError.
+    """
+    folder = f"{proc}/{process.pid}"
+    try:
+        text: bytes | OSError = KeptFile(f"{folder}/{name}", Budget(0)).read()
+    except OSError as error:
+        text = error
+    try:
+        fields = split_stat(KeptFile(f"{folder}/stat", Budget(0)).read())
+    except (OSError, ValueError):
+        fields = []
+    if not fields or int(fields[STARTED]) != process.started:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    if isinstance(text, OSError):
+        raise text
+    return text
 
 
 class KeptProcess:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.model.metric import MetricId, Readings, Sample
 from steadyd.ports import Depth, Sampler, SampleTarget
-from steadyd.probes.rates import host_readings, service_readings
+from steadyd.probes.rates import EXTRA, extra, host_extra, host_readings, service_readings
 
 SLICE = 50  # services sampled before the loop gets its turn: about 5 ms
 HOST_DEADLINE = 5.0  # seconds; a mount that hangs must not hold the tick back
@@ -87,7 +88,7 @@ class Observer:
         self, wanted: Sequence[Wanted], *, complete: bool = False
     ) -> dict[str, Sample]:
         samples: dict[str, Sample] = {}
-        targets = [t for w in wanted if (t := w.full if complete else w.target) is not None]
+        targets = [t for w in wanted if (t := _target(w, complete)) is not None]
         grouped = [t for t in targets if t.cgroup]
         slices = [grouped[i : i + SLICE] for i in range(0, len(grouped), SLICE)]
         slices.append([t for t in targets if not t.cgroup])  # these share one pass over /proc
@@ -108,16 +109,25 @@ class Observer:
         mounts = sorted(m.name for m in wanted.metrics if m.family == DISK)
         if self._host is None or self._host.done():
             loop = asyncio.get_running_loop()
-            self._host = loop.run_in_executor(None, self._sampler.host, mounts)
+            more = host_extra(wanted.metrics)
+            self._host = loop.run_in_executor(None, self._sampler.host, mounts, more)
         try:
             return await asyncio.wait_for(asyncio.shield(self._host), HOST_DEADLINE)
         except TimeoutError:
             return None
 
 
+def _target(wanted: Wanted, complete: bool) -> SampleTarget | None:
+    """Return what to sample of a service: what its rules name is in a complete sample too."""
+    target = wanted.full if complete else wanted.target
+    if target is None or not (more := extra(wanted.metrics)):
+        return target
+    return replace(target, extra=more)
+
+
 def wanted_depth(metrics: frozenset[MetricId]) -> Depth:
     """Return how deep a tick has to look for the metrics that rules name."""
     if metrics & FDS:
         return Depth.FULL
-    sampled = {metric for metric in metrics if metric.family != "init"}
+    sampled = {m for m in metrics if m.family != "init" and m not in EXTRA}
     return Depth.MEMORY if sampled <= LIGHT else Depth.USUAL

@@ -10,19 +10,20 @@ processes, threads, zombies               zombies are not among the processes
 open_fds, worst_fd_ratio    descriptors of all; of the fullest process against its limit, 0-1
 start_time_seconds          start of the main process, wall clock
 
-Those of the host are in `probes.host`.
+Those that only some rules need are in `probes.extras`, those of the host in `probes.host`.
 """
 
 import os
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from steadyd.model.metric import Sample
 from steadyd.ports import SampleTarget
 from steadyd.probes.cgroup import KeptUnit
 from steadyd.probes.counting import Counting
-from steadyd.probes.host import cgroup_mounts, disk_percent, host_raw, mount_points
+from steadyd.probes.host import cgroup_mounts, controller_mounts, host_raw
 from steadyd.probes.kept import (
     NOTHING_KEPT,
     PAGE,
@@ -35,6 +36,10 @@ from steadyd.probes.kept import (
     fd_budget,
     split_stat,
 )
+
+if TYPE_CHECKING:
+    from steadyd.probes.extras import Extras
+    from steadyd.probes.hostextras import HostExtras
 
 FORGET_SECONDS = 120.0  # after which files of a unit that nobody samples are closed
 
@@ -58,6 +63,9 @@ class ProcSampler:
             (self._root + mount, unified)
             for mount, unified in cgroup_mounts(self._text("self/mountinfo"))
         )
+        # loaded with the first rule that needs them: most hosts have none
+        self._extras: Extras | None = None
+        self._host_extras: HostExtras | None = None
         self._counting = Counting(self._proc, self._budget)
 
     def sample(self, targets: Sequence[SampleTarget]) -> Mapping[str, Sample]:
@@ -73,14 +81,14 @@ class ProcSampler:
                 roots = (target.main_pid, *target.others)
                 pids = [pid for root in roots for pid in _descendants(root, children)]
             if sample := self._counting.count(unit, pids, target):
-                samples[target.unit] = sample
+                samples[target.unit] = self._more(unit, target, sample) if target.extra else sample
             else:
                 self._units.pop(target.unit).close()
         self._forget()
         return samples
 
-    def host(self, mounts: Sequence[str]) -> Sample:
-        """Sample the host. A dead network mount blocks it: call it in a thread with a deadline."""
+    def host(self, mounts: Sequence[str], extra: Collection[str] = ()) -> Sample:
+        """Sample the host. File systems that hang take a second, so call it in a thread."""
         texts, missing = {}, {}
         for name in ("stat", "loadavg", "meminfo"):
             try:
@@ -89,13 +97,12 @@ class ProcSampler:
                 missing[name] = f"{self._proc}/{name}: {error.strerror}"
         raw, also_missing = host_raw(texts, self._ticks)
         missing |= also_missing
-        known = mount_points(self._text("self/mountinfo"))
-        for mount in mounts:
-            name = f"disk_used_percent:{mount}"
-            try:
-                raw[name] = self._disk(mount, known)
-            except (OSError, ValueError) as error:
-                missing[name] = getattr(error, "strerror", None) or str(error)
+        if mounts or extra:
+            if self._host_extras is None:
+                from steadyd.probes.hostextras import HostExtras  # noqa: PLC0415
+
+                self._host_extras = HostExtras(self._root)
+            self._host_extras.add(mounts, extra, raw, missing)
         return Sample(time.monotonic(), raw, missing)
 
     def own(self) -> Mapping[str, float]:
@@ -116,6 +123,8 @@ class ProcSampler:
     def close(self) -> None:
         """Let go of all descriptors."""
         self._own.close()
+        if self._extras is not None:
+            self._extras.close()
         for unit in self._units.values():
             unit.close()
         self._units.clear()
@@ -145,17 +154,18 @@ class ProcSampler:
                 children.setdefault(parent, []).append(int(name))
         return children
 
-    def _disk(self, mount: str, known: frozenset[str]) -> float:
-        if (mount.rstrip("/") or "/") not in known:
-            raise ValueError(f"nothing is mounted at {mount}")
-        facts = os.statvfs(f"{self._root}{mount}")
-        percent = disk_percent(facts.f_blocks, facts.f_bfree, facts.f_bavail)
-        if percent is None:
-            raise ValueError(f"the file system at {mount} has no size")
-        return percent
+    def _more(self, unit: KeptUnit, target: SampleTarget, sample: Sample) -> Sample:
+        """Add what rules name beyond the processes."""
+        if self._extras is None:
+            from steadyd.probes.extras import Extras  # noqa: PLC0415
+
+            mounts = controller_mounts(self._text("self/mountinfo"))
+            folders = {name: self._root + mount for name, mount in mounts.items()}
+            self._extras = Extras(self._proc, folders, self._budget)
+        return self._extras.add(unit, target.extra, sample)
 
     def _text(self, name: str) -> str:
-        file = KeptFile(f"{self._proc}/{name}", NOTHING_KEPT)
+        file = KeptFile(f"{self._proc}/{name}", Budget(0))
         return file.read().decode("utf-8", "surrogateescape")
 
     def _forget(self) -> None:
