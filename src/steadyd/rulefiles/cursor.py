@@ -4,6 +4,7 @@ from typing import Final, NoReturn
 
 from steadyd.rulefiles.diagnostics import Report, quoted
 from steadyd.rulefiles.lexer import END, INVALID, KEYWORDS, NAME, OPERATOR, Places, scan
+from steadyd.rulefiles.slips import mend
 
 SPELLED: Final = ("==", "!=")
 
@@ -57,6 +58,7 @@ class Cursor:
             wanted = " or ".join(_WORDING.get(word, word) for word in expected)
             if OPERATOR in expected:
                 help = _help_with_operator(self._texts[self._index - 1])
+            help = help or mend(self._texts, self._index, expected)
             if not help and self._kind == NAME:
                 help = self._report.nearest(self._text, expected)
             self._report.error(self._start, f"expected {wanted}, {found}", help)
@@ -77,4 +79,8 @@ def _invalid(char: str) -> tuple[str, str]:
 
 def _help_with_operator(before: str) -> str:
     """Tell why `rss==5` is no comparison: `=` and `!` are letters."""
-    return next((f"put a blank before {sign}" for sign in SPELLED if sign in before), "")
+    sign = next((sign for sign in SPELLED if sign in before), "")
+    if not sign and "=" in before[1:]:
+        name, _, amount = before.partition("=")
+        return f"write `{name} == {amount}`" if amount else f"write `{name} ==`"
+    return f"put a blank before {sign}" if sign else ""
