@@ -147,7 +147,6 @@ WARNINGS = {
     "if cpu:user > 5 for §-3 cycles then alert": "a rule for -3 cycles never fires",
     "if cpu:user > §5%/sec then alert": "does not count up",
     "if memory:rss > §5g/h then alert": "does not count up",
-    "if §memory:pss > 1g then alert": "is not measured in this version; it reads unknown",
     'if §"cpu":user > 5 then alert': 'the quotes around `"cpu"` are taken off',
     'if cpu:user > 5 then alert §"ops"': 'the quotes around `"ops"` are taken off',
 }
@@ -172,8 +171,7 @@ def test_the_same_slip_is_told_of_each_rule_that_makes_it() -> None:
 
 def test_64_kib_is_not_small_and_a_counter_of_bytes_may_be() -> None:
     assert warnings(compiled("check service a if memory:rss > 64k then alert")) == []
-    text = "check service a if io:read > 5/sec then alert"
-    assert warnings(compiled(text)) == ["io:read is not measured in this version; it reads unknown"]
+    assert warnings(compiled("check service a if io:read > 5/sec then alert")) == []
 
 
 # -- routes
