@@ -23,10 +23,11 @@ from steadyd.model.condition import (
     Operator,
     Over,
     Window,
+    seconds,
 )
 from steadyd.model.metric import Dimension, Kind, Metric, MetricId, Subject
 from steadyd.model.rule import CheckParams
-from steadyd.rulefiles import quotes, tree
+from steadyd.rulefiles import quotes, sense, tree
 from steadyd.rulefiles.amounts import Unit
 from steadyd.rulefiles.diagnostics import Report, quoted
 from steadyd.rulefiles.lexer import Places
@@ -62,11 +63,15 @@ class MetricCatalogue(Protocol):
 
 
 class Known(Struct, frozen=True):
-    """What a file is held against. `routes` None: not known, so that any route is good."""
+    """What a file is held against. `routes` None: not known, so that any route is good.
+
+    `cycle` is the time between two ticks in seconds, 0 where it is not known.
+    """
 
     catalogue: MetricCatalogue
     routes: Collection[str] | None = None
     defaults: CheckParams = _DEFAULTS
+    cycle: float = 0.0
 
 
 class Disabled(Exception):
@@ -92,8 +97,14 @@ class Conditions:
             case tree.Not():
                 return Not(self._condition(subject, written.term))
             case tree.Joined():
-                kind = All if written.word == "and" else Any
-                return kind(tuple(self._condition(subject, term) for term in written.terms))
+                return self._joined(subject, written)
+
+    def _joined(self, subject: Subject, written: tree.Joined) -> Condition:
+        kind = All if written.word == "and" else Any
+        joined = kind(tuple(self._condition(subject, term) for term in written.terms))
+        for number, odd in sense.of_joined(joined):
+            self._report.warning(tree.start_of(written.terms[number]), odd)
+        return joined
 
     def _hold(self, condition: tree.Condition, hold: tree.Hold | None) -> Hold:
         if hold is None:
@@ -109,7 +120,14 @@ class Conditions:
                 self._refuse(hold.start, text, f"write `for {hold.of} of {hold.cycles} cycles`")
             if hold.of > _MOST_CYCLES:
                 self._refuse(hold.start, f"more than {_MOST_CYCLES} cycles are not kept")
+        self._judge_length(hold)
         return Hold(hold.cycles, hold.seconds, hold.of)
+
+    def _judge_length(self, hold: tree.Hold) -> None:
+        cycle, cycles = self._known.cycle, hold.of or hold.cycles or 0
+        if cycle and cycles * cycle > RETENTION:
+            text = f"{cycles} cycles of {seconds(cycle)} are {cycles * cycle / 86_400:.1f} days"
+            self._report.warning(hold.start, text, "is a duration meant? for 90s, for 2h")
 
     def _event(self, subject: Subject, event: tree.Event) -> Event:
         if subject is Subject.HOST:
@@ -142,7 +160,12 @@ class Conditions:
         per = self._per(entry, id, written, over)
         self._judge_amount(entry, id, written, over)
         amount = Amount(written.raw, float(written.quantity.value), per)
-        return Comparison(id, Operator(written.operator), amount, over)
+        compared = Comparison(id, Operator(written.operator), amount, over)
+        if odd := sense.of_comparison(
+            compared, sense.span(entry, id, over.function if over else None)
+        ):
+            self._report.warning(written.start, odd)
+        return compared
 
     def _forecast(self, subject: Subject, written: tree.Forecast) -> Forecast:
         reached = written.reached

@@ -71,6 +71,11 @@ class Joined(NamedTuple):
 Condition = Comparison | Forecast | Event | Not | Joined
 
 
+def start_of(condition: Condition) -> int:
+    """Return where a condition begins."""
+    return (condition.reached if isinstance(condition, Forecast) else condition).start
+
+
 def text_of(condition: Condition) -> str:
     """Return a condition as text, blanks folded."""
     match condition:
