@@ -52,11 +52,12 @@ from steadyd.rulefiles.folder import RuleFiles, defaults_of
 from steadyd.rulefiles.globs import expand
 from steadyd.rulefiles.watch import RuleWatch
 from steadyd.sampling import Sampling
-from steadyd.schedule import Ticker, local_zone
+from steadyd.schedule import Ticker
 from steadyd.settings import Settings, SettingsError
 from steadyd.store import Batch, Store
 from steadyd.view import RECENT, Surroundings, Tally, snapshot
 from steadyd.watch import Watch
+from steadyd.zone import local_zone
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,9 @@ and the guard in `Ticker` cure both (measured in libraries.md, section 7).
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -34,18 +32,6 @@ class Every(BaseTrigger):  # type: ignore[misc]
         """Return when to run next; there is never anything to replay."""
         gone = (time.monotonic() - self.start) % self.interval
         return now + timedelta(seconds=self.interval - gone)
-
-
-def local_zone() -> tzinfo:
-    """Return the zone of the host: TZ, else /etc/localtime, else UTC."""
-    name = os.environ.get("TZ", "").removeprefix(":")
-    try:
-        if name:
-            return ZoneInfo(name)
-        with open("/etc/localtime", "rb") as file:
-            return ZoneInfo.from_file(file)
-    except (OSError, ValueError):
-        return UTC
 
 
 class Ticker:
