@@ -24,7 +24,7 @@ from steadyd.probes.rates import EXTRA, extra, host_extra, host_readings, servic
 from tests.unit.test_procfs import READY_AND_WAIT, python, running, until
 
 UNIT = "/a.slice/web.service"
-GROUPS = {"memory": "memory", "cpu": "cpu", "blkio": "blkio"}
+GROUPS = ("memory", "cpu")
 V2 = {
     "memory.current": "1000\n",
     "memory.stat": "anon 700\ninactive_file 300\n",
@@ -44,7 +44,6 @@ V1 = {
     "total_swap 60\ntotal_inactive_file 400\n",
     "memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
     "cpu/cpu.stat": "nr_periods 0\nnr_throttled 0\nthrottled_time 1500000000\n",
-    "blkio/blkio.throttle.io_service_bytes_recursive": "8:0 Read 7\n8:0 Write 8\nTotal 15\n",
 }
 
 
@@ -124,8 +123,6 @@ def test_the_files_of_cgroup1_where_they_have_a_counterpart(make: Callable[..., 
         "memory_swap": 60,
         "memory_limit": 4000,
         "memory_limit_ratio": 0.25,
-        "read_bytes": 7,
-        "write_bytes": 8,
         "oom_kills": 3,
         "throttled_seconds": 1.5,
     }

@@ -19,7 +19,6 @@ IO_STAT = (
     b"253:0 8:16 rbytes=10 wbytes=1 rios=1 wios=0 dbytes=0 dios=0\n"
     b"7:0 \n"
 )
-BLKIO = b"8:0 Read 4096\n8:0 Write 100\n8:0 Total 4196\n8:16 Read 10\n8:16 Write 1\nTotal 4207\n"
 NET = (
     b"Inter-|   Receive                |  Transmit\n"
     b" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs\n"
@@ -38,8 +37,6 @@ def test_each_text_tells_its_number() -> None:
     assert texts.device_bytes(IO_STAT, b"rbytes") == 4106
     assert texts.device_bytes(IO_STAT, b"wbytes") == 101
     assert texts.device_bytes(b"", b"rbytes") == 0
-    assert texts.throttle_bytes(BLKIO, b"Read") == 4106
-    assert texts.throttle_bytes(b"Total 0\n", b"Write") == 0
     assert texts.interface_bytes(NET) == {"lo": 2000, "eth0.7": 7}
 
 
@@ -49,7 +46,6 @@ PARSERS: list[Callable[[bytes], object]] = [
     lambda text: texts.value(text, b"oom_kill"),
     lambda text: texts.pressure(text, b"some"),
     lambda text: texts.device_bytes(text, b"rbytes"),
-    lambda text: texts.throttle_bytes(text, b"Read"),
     lambda text: texts.interface_bytes(b"1\n2\n" + text),
 ]
 
@@ -69,8 +65,7 @@ PARSERS: list[Callable[[bytes], object]] = [
         (PARSERS[3], b"some avg60=1.00\n"),
         (PARSERS[4], b"8:0 rbytes=x\n"),
         (PARSERS[4], b"8:0 rbytes\n"),
-        (PARSERS[5], b"8:0 Read -5\n"),
-        (PARSERS[6], b"eth0: 1 2 3\n"),
+        (PARSERS[5], b"eth0: 1 2 3\n"),
     ],
 )
 def test_garbage_is_an_error_that_can_be_shown(

@@ -7,13 +7,14 @@ memory_current, memory_working_set, memory_swap   bytes
 memory_limit, memory_limit_ratio   bytes: the lowest limit of the unit and its slices (systemd's
                                    EffectiveMemoryMax=); the unit's memory against it, 0-1
 throttled_seconds                  summed over the cores
-read_bytes, write_bytes            from and to storage
+read_bytes, write_bytes            from and to storage (v2 only)
 oom_kills                          since the cgroup was made, those below it too
 pressure_cpu_percent, pressure_memory_percent, pressure_memory_full_percent, pressure_io_percent
 """
 
 import errno
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from steadyd.probes import texts
 from steadyd.probes.kept import Budget, KeptFile
@@ -23,8 +24,10 @@ _UNLIMITED = 2**62  # v1 says so by a number near 2^63
 NO_LIMIT = "neither the unit nor its slices limit its memory: set MemoryMax= in the unit"
 NO_PRESSURE = "this kernel tells no pressure of cgroups (CONFIG_PSI, cgroup v2)"
 _PRESSURE_OFF = "the pressure of cgroups is turned off: boot with psi=1"
-_BLKIO = "blkio.throttle.io_service_bytes_recursive"
-_SWITCHES = {"memory": "MemoryAccounting", "cpu": "CPUAccounting", "blkio": "IOAccounting"}
+_SWITCHES = {"memory": "MemoryAccounting", "cpu": "CPUAccounting"}
+
+
+T = TypeVar("T")
 
 
 class Unknown(Exception):
@@ -44,8 +47,11 @@ class Controllers:
 
     def read(self, name: str) -> Mapping[str, float]:
         """Return the raw numbers that are wanted under a name. Raises Unknown."""
+        return self._told(_READERS[name])
+
+    def _told(self, reader: Callable[["Controllers"], T]) -> T:
         try:
-            return _READERS[name](self)
+            return reader(self)
         except OSError as error:
             raise Unknown(f"{self._newest}: {error.strerror}") from None
         except ValueError as error:
@@ -101,21 +107,19 @@ class Controllers:
         text = self._needed("cpu.stat", "cpu")
         return {"throttled_seconds": texts.value(text, b"throttled_time") / 1e9}
 
-    def counts_io(self) -> bool:
-        """Tell whether some hierarchy counts the I/O of the cgroup."""
-        try:
-            return self._text("io.stat") is not None or self._text(_BLKIO, "blkio") is not None
-        except OSError:
-            return True  # and `io` will say why it cannot be read
+    def io(self) -> Mapping[str, float] | None:
+        """Return the bytes read from and written to storage, None: nobody counts them.
 
-    def io(self) -> Mapping[str, float]:
-        """Return the bytes that were read from and written to storage."""
+        Not those of v1: there buffered writes count for the root, and since Linux 6.10 nothing
+        does without a limit. Raises Unknown.
+        """
+        return self._told(Controllers._io)
+
+    def _io(self) -> Mapping[str, float] | None:
         text = self._text("io.stat")
-        if text is not None:
-            read, written = (texts.device_bytes(text, key) for key in (b"rbytes", b"wbytes"))
-        else:
-            text = self._needed(_BLKIO, "blkio")
-            read, written = (texts.throttle_bytes(text, key) for key in (b"Read", b"Write"))
+        if text is None:
+            return None
+        read, written = (texts.device_bytes(text, key) for key in (b"rbytes", b"wbytes"))
         return {"read_bytes": read, "write_bytes": written}
 
     def oom_kills(self) -> Mapping[str, float]:
@@ -196,8 +200,6 @@ _READERS: Mapping[str, _Reader] = {
     "memory_swap": Controllers.swap,
     "memory_limit_ratio": Controllers.limit,
     "throttled_seconds": Controllers.throttled,
-    "read_bytes": Controllers.io,
-    "write_bytes": Controllers.io,
     "oom_kills": Controllers.oom_kills,
     "pressure_cpu_percent": _pressure("cpu", b"some", "pressure_cpu_percent"),
     "pressure_memory_percent": _pressure("memory", b"some", "pressure_memory_percent"),

@@ -58,7 +58,7 @@ class UnitExtras:
     def __init__(self, proc: str, controllers: Controllers | None, measurer: Measurer) -> None:
         self._proc, self._controllers = proc, controllers
         self._pss = Proportional(proc, measurer)
-        self._io_of_group: bool | None = None
+        self._io_of_group = True
 
     def close(self) -> None:
         """Let go of all descriptors."""
@@ -76,12 +76,12 @@ class UnitExtras:
         return self._controllers.read(name)
 
     def _io(self, sample: Sample) -> Mapping[str, float]:
-        """Read from where the first reading came: what two sources tell is no gain."""
-        if self._io_of_group is None:
-            self._io_of_group = self._controllers is not None and self._controllers.counts_io()
-        if self._io_of_group and self._controllers is not None:
-            return self._controllers.read("read_bytes")
-        return _io_of(self._proc, sample)
+        """Read it; once of the processes, always so: what two sources tell is no gain."""
+        found = self._controllers.io() if self._controllers and self._io_of_group else None
+        if found is None:
+            self._io_of_group = False
+            return _io_of(self._proc, sample)
+        return found
 
 
 def _io_of(proc: str, sample: Sample) -> Mapping[str, float]:

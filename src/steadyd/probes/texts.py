@@ -1,10 +1,8 @@
 """PURE: what the kernel's texts about memory, I/O and pressure mean; all raise ValueError.
 
-The formats: cgroup-v2.rst and cgroup-v1/{memory,blkio-controller}.rst, accounting/psi.rst of the
+The formats: cgroup-v2.rst and cgroup-v1/memory.rst, accounting/psi.rst of the
 kernel's documentation, proc(5).
 """
-
-from collections.abc import Iterator
 
 _DIGITS = 20  # no 64-bit number has more
 
@@ -50,21 +48,14 @@ def device_bytes(io_stat: bytes, key: bytes) -> int:
     device without I/O without keys, and the next one on the same line.
     """
     total = 0
-    for words in _devices(io_stat):
-        for word in words[1:]:
+    for line in io_stat.splitlines():
+        for word in line.split():
             name, equals, digits = word.partition(b"=")
             if name == key:
                 total += number(digits)
             elif not equals:
                 _device(word)
     return total
-
-
-def throttle_bytes(service_bytes: bytes, key: bytes) -> int:
-    """Return the sum of `Read` or `Write` over the devices of a cgroup v1's blkio file."""
-    return sum(
-        number(words[2]) for words in _devices(service_bytes) if len(words) == 3 and words[1] == key
-    )
 
 
 def interface_bytes(net_dev: bytes) -> dict[str, int]:
@@ -77,15 +68,6 @@ def interface_bytes(net_dev: bytes) -> dict[str, int]:
             raise ValueError(f"{_shown(line)} is no interface")
         found[name.strip().decode("utf-8", "surrogateescape")] = number(words[0]) + number(words[8])
     return found
-
-
-def _devices(text: bytes) -> Iterator[list[bytes]]:
-    """Yield the words of the lines that begin with a device, `8:0`."""
-    for line in text.splitlines():
-        words = line.split()
-        if words and words[0] != b"Total":
-            _device(words[0])
-            yield words
 
 
 def _device(word: bytes) -> None:
