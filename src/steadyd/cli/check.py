@@ -4,13 +4,13 @@ import argparse
 import os
 import stat
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from steadyd.cli import fail
-from steadyd.model.rule import CheckParams
+from steadyd.cli.openings import Openings
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.rulefiles import inspeqtorconf, tree
 from steadyd.rulefiles.compile import Compiled, compile_file
@@ -19,6 +19,9 @@ from steadyd.rulefiles.judging import Known
 from steadyd.rulefiles.merge import merge
 from steadyd.rulefiles.parser import parse
 from steadyd.rulefiles.reading import Refused, find, read_text
+from steadyd.rulefiles.traps import traps
+
+_CYCLE: Final = 15.0  # seconds between two ticks, where no configuration says it
 
 
 class Entry(Struct, frozen=True):
@@ -52,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge and print."""
-    folders, routes, defaults = list(args.paths), None, CheckParams()
+    folders, known = list(args.paths), Known(CATALOGUE, cycle=_CYCLE)
     if args.config or not args.paths:
         from steadyd.rulefiles.folder import defaults_of
         from steadyd.settings import SettingsError, load
@@ -63,8 +66,10 @@ def run(args: argparse.Namespace) -> int:
         except SettingsError as error:
             return fail(str(error), 2)
         folders = folders or list(settings.rules)
-        routes, defaults = frozenset(settings.routes), defaults_of(settings.defaults)
-    entries = judge(folders, Known(CATALOGUE, routes, defaults))
+        defaults = defaults_of(settings.defaults)
+        routes = frozenset(settings.routes)
+        known = Known(CATALOGUE, routes, defaults, settings.cycle_seconds)
+    entries = judge(folders, known)
     if args.actions:
         return _with_actions(args, entries)
     _show(as_json(entries) if args.format == "json" else None, entries)
@@ -82,20 +87,23 @@ def _show(data: dict[str, Any] | None, entries: Sequence[Entry]) -> None:
 
 def _with_actions(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
     """Print the judgement and which verbs could not run now; return the exit code."""
+    from steadyd.cli.actions import look
     from steadyd.cli.offline import NoAnswer
     from steadyd.settings import SettingsError
 
+    checks = merge([entry.compiled for entry in entries if entry.compiled]).rules.checks
     try:
-        impossible = _impossible(args, entries)
+        told = look(args, checks)
     except SettingsError as error:
         return fail(str(error), 2)
     except NoAnswer as error:
         return fail(str(error), 1)
-    data = {**as_json(entries), "impossible": impossible} if args.format == "json" else None
+    lines = {"impossible": told.impossible, "warnings": told.warnings}
+    data = {**as_json(entries), **lines} if args.format == "json" else None
     _show(data, entries)
-    for line in impossible if data is None else ():
+    for line in (*told.impossible, *told.warnings) if data is None else ():
         print(printable(line))
-    return 0 if all(entry.ok for entry in entries) and not impossible else 1
+    return 0 if all(entry.ok for entry in entries) and not told.impossible else 1
 
 
 def judge(paths: Sequence[str], known: Known) -> list[Entry]:
@@ -110,7 +118,8 @@ def judge(paths: Sequence[str], known: Known) -> list[Entry]:
         confs = [_judge_conf(conf)] if os.path.lexists(conf) else []
         entries += confs
         own = replace(known, routes=_routes(confs, known))
-        entries += _together([_judge(file, own) for file in found])
+        judged = [_judge(file, own) for file in found]
+        entries += _together(list(map(_with_traps, judged)) if confs else judged)
         entries += [
             Entry(t.path, "", None, None, (t.diagnostic,)) for t in troubles if t.path != conf
         ]
@@ -159,7 +168,7 @@ def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
                 }
                 for d in entry.diagnostics
             ],
-            "checks": [_check(check) for check in entry.file.checks] if entry.file else [],
+            "checks": _parsed(entry),
             **(_conf(entry.conf) if entry.conf else {}),
         }
         for entry in entries
@@ -210,17 +219,29 @@ def _together(entries: list[Entry]) -> list[Entry]:
     ]
 
 
+def _with_traps(entry: Entry) -> Entry:
+    """Add where Inspeqtor, whose file this is, does something else."""
+    if entry.compiled is None:
+        return entry
+    return replace(entry, diagnostics=(*entry.diagnostics, *traps(entry.compiled, CATALOGUE)))
+
+
 def _later(path: str) -> str:
     """Tell which kind of Inspeqtor's files this is that is read by a later version."""
     folder = os.path.dirname(os.path.abspath(path))
     return "a file of jobs.d" if os.path.basename(folder) == "jobs.d" else ""
 
 
-def _check(check: tree.Check) -> dict[str, Any]:
+def _parsed(entry: Entry) -> list[dict[str, Any]]:
+    openings = Openings(entry.compiled)
+    return [_check(check, openings) for check in entry.file.checks] if entry.file else []
+
+
+def _check(check: tree.Check, openings: Openings) -> dict[str, Any]:
     params: dict[str, str] = {}
     for param in check.params:
         params.setdefault(param.key, param.value)
-    rules = [_rule(rule) for rule in check.rules]
+    rules = [_rule(rule, openings.of(rule.start)) for rule in check.rules]
     if check.name is None:
         return {"check": "host", "params": params, "rules": rules}
     exposed = [word.text for word in check.exposed]
@@ -233,7 +254,7 @@ def _check(check: tree.Check) -> dict[str, Any]:
     }
 
 
-def _rule(rule: tree.Rule) -> dict[str, Any]:
+def _rule(rule: tree.Rule, openings: list[str] | None) -> dict[str, Any]:
     hold, compared = rule.hold, rule.condition
     result: dict[str, Any] = {"condition": tree.text_of(compared)}
     if isinstance(compared, tree.Comparison):
@@ -252,6 +273,8 @@ def _rule(rule: tree.Rule) -> dict[str, Any]:
     result["of"] = None if hold is None else hold.of
     result["seconds"] = None if hold is None else hold.seconds
     result["until"] = None if rule.until is None else tree.text_of(rule.until.condition)
+    if openings is not None:
+        result["openings"] = openings
     result["actions"] = [_action(action) for action in rule.actions]
     return result
 
@@ -267,6 +290,8 @@ def _print(entries: Sequence[Entry]) -> None:
     for entry in entries:
         for diagnostic in entry.diagnostics:
             print(render(entry.path, entry.text, diagnostic), end="\n\n")
+        for source, line in Openings(entry.compiled).lines():
+            print(f"{source}: note: {line}", end="\n\n")
     errors = sum(d.is_error for e in entries for d in e.diagnostics)
     warnings = sum(len(e.diagnostics) for e in entries) - errors
     rules = sum(len(c.rules) for e in entries if e.compiled for c in _checks(e.compiled))
@@ -278,30 +303,6 @@ def _print(entries: Sequence[Entry]) -> None:
 
 def _checks(compiled: Compiled) -> list[Any]:
     return [draft.check for draft in compiled.drafts]
-
-
-def _impossible(args: argparse.Namespace, entries: Sequence[Entry]) -> list[str]:
-    """Return a line for each verb that its init system could not run now.
-
-    Raises SettingsError, NoAnswer.
-    """
-    from steadyd.cli.offline import look_up
-    from steadyd.model.rule import Verb
-    from steadyd.settings import Settings, load
-
-    settings = load(args.config) if args.config or not args.paths else Settings()
-    checks = merge([entry.compiled for entry in entries if entry.compiled]).rules.checks
-    lines = []
-    for service in look_up(checks, settings):
-        for rule in service.rules:
-            for verb in rule.verbs:
-                status = service.status
-                if status is None:
-                    lines.append(f"{rule.source}: no {verb} now: {service.finding.reason}")
-                elif verb is Verb.RELOAD and not (status.can_reload or rule.params.reload_signal):
-                    mend = "add ExecReload= to the unit, or: with reload_signal HUP"
-                    lines.append(f"{rule.source}: {status.unit} has no reload; {mend}")
-    return lines
 
 
 def _s(count: int) -> str:
