@@ -1,9 +1,11 @@
 """Who restarted a service, each cause produced for real (contract.md, section 5)."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from steadyd.exposition.families import go_float
 from tests.e2e.kit import SteadyHost, until
 from tests.hosts.inithost import HostError, UmlSystemdHost
 
@@ -112,6 +114,32 @@ class UmlSteadyHost(SteadyHost, UmlSystemdHost):  # type: ignore[misc]
     """On a kernel of its own, with the memory controller; nothing connects to it from outside."""
 
 
+LEAKING = """import os, time
+kept = []
+while True:
+    time.sleep(0.05)
+    if os.path.exists("/run/leak") and len(kept) < 9:
+        kept.append(b"x" * 2_000_000)
+    if os.path.exists("/run/burst"):
+        os.unlink("/run/burst")
+        if not os.fork():
+            x = b"x" * 200_000_000
+        os.wait()
+"""
+OOM_RULES = """check service greedy
+  if down then alert
+  if oom then alert
+check service leaking
+  if memory:limit_ratio > 40% then alert
+  if oom then alert
+  if init:oom_kills > 0 then alert
+  if memory:swap > 1g then alert
+  if io:read > 1g then alert
+  if cpu:throttled > 500% then alert
+  if pressure:memory > 99% then alert
+"""
+
+
 def test_a_kill_for_want_of_memory() -> None:
     greedy = """import os, time
 while True:
@@ -124,20 +152,51 @@ while True:
     try:
         host = UmlSteadyHost(
             config='cycle = "1s"\n',
-            rules={"greedy.inq": "check service greedy\n  if down then alert\n"},
+            rules={"oom.inq": OOM_RULES},
             services={
                 "greedy.service": "[Service]\nExecStart=/usr/bin/python3 /srv/greedy.py\n"
-                f"{limits}Restart=always\nRestartSec=100ms\n"
+                f"{limits}Restart=always\nRestartSec=100ms\n",
+                "leaking.service": "[Service]\nExecStart=/usr/bin/python3 /srv/leaking.py\n"
+                f"{limits}OOMPolicy=continue\nCPUQuota=90%\nIOAccounting=yes\n",
             },
-            files={"/srv/greedy.py": greedy},
+            files={"/srv/greedy.py": greedy, "/srv/leaking.py": LEAKING},
         )
     except (HostError, OSError) as error:
         pytest.skip(str(error))
-    url = "http://127.0.0.1:10870/metrics"
-    ask = f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"
+
+    def get(path: str) -> str:
+        url = f"http://127.0.0.1:10870{path}"
+        ask = f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"
+        return str(host.run(["python3", "-c", ask]).stdout)
+
+    def opened() -> set[tuple[str, str]]:
+        incidents = json.loads(get("/api/v1/incidents?limit=99"))["incidents"]
+        return {(each["service"], each["rule"]) for each in incidents}
+
     line = 'steadyd_service_restarts_total{cause="oom",name="greedy"} 1.0'
     with host:
-        host.run(["systemctl", "start", "greedy"])
+        host.run(["systemctl", "start", "greedy", "leaking"])
         host.start_steadyd()
         host.run(["touch", "/run/eat"])
-        until(lambda: line in host.run(["python3", "-c", ask]).stdout.splitlines(), 30, line)
+        until(lambda: line in get("/metrics").splitlines(), 30, line)
+        assert ("greedy", "if oom then alert") in opened()
+
+        host.run(["touch", "/run/leak"])
+        wanted = ("leaking", "if memory:limit_ratio > 40% then alert")
+        until(lambda: wanted in opened(), 30, str(wanted))
+        assert 'steadyd_service_oom_kills_total{name="leaking"} 0.0' in get("/metrics")
+        host.run(["touch", "/run/burst"])
+        killed = {("leaking", f"if {what} then alert") for what in ("oom", "init:oom_kills > 0")}
+        until(lambda: killed <= opened(), 30, str(killed))
+        text = get("/metrics").splitlines()
+        assert 'steadyd_service_oom_kills_total{name="leaking"} 1.0' in text
+        assert (
+            f'steadyd_service_memory_limit_bytes{{name="leaking"}} {go_float(40 * 2**20)}' in text
+        )
+        services = json.loads(get("/api/v1/status"))["services"]
+        leaking = next(each for each in services if each["name"] == "leaking")
+        assert 40 < leaking["metrics"]["memory:limit_ratio"] <= 100
+        known = {"memory:swap", "io:read", "cpu:throttled"}
+        assert not known & leaking["missing"].keys()
+        # Debian builds this kernel without PSI
+        assert "CONFIG_PSI" in leaking["missing"]["pressure:memory"]

@@ -16,7 +16,7 @@ from steadyd.ports import SampleTarget
 from steadyd.probes import pss
 from steadyd.probes.catalogue import metric_id
 from steadyd.probes.controllers import NO_LIMIT, NO_PRESSURE, Unknown
-from steadyd.probes.extras import NO_GROUP
+from steadyd.probes.extras import NO_GROUP, NO_RIGHT_IO
 from steadyd.probes.host import controller_mounts
 from steadyd.probes.kept import MOST, of_process
 from steadyd.probes.procfs import ProcSampler
@@ -410,10 +410,7 @@ def test_without_the_right_to_look_the_reason_says_so() -> None:
         "    if why != 'not measured yet': break\n"
         "print(out + '|' + why)\n"
     )
-    assert found == (
-        "no right to see the I/O of another user's process"
-        "|no right to see the memory map of another user's process\n"
-    )
+    assert found == (f"{NO_RIGHT_IO}|no right to see the memory map of another user's process\n")
 
 
 def _as_nobody(code: str) -> str:

@@ -22,7 +22,10 @@ from steadyd.probes.pss import Measurer, Proportional
 PSS = "pss"
 _IO = frozenset(("read_bytes", "write_bytes"))
 NO_GROUP = "its init gives it no cgroup of its own"
-NO_RIGHT_IO = "no right to see the I/O of another user's process"
+NO_RIGHT_IO = (
+    "no right to see the I/O of another user's process:"
+    " set IOAccounting=yes in the unit, then its cgroup tells it"
+)
 
 
 class Extras:
