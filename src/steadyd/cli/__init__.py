@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "demo": "the main job on one screen, without privileges",
     "check": "judge rule files",
     "fmt": "rule files in their usual dress",
+    "lsp": "rule files in an editor: a language server",
     "import": "rules from the files of Inspeqtor or Monit",
     "services": "which unit each checked service resolves to, and why not",
     "status": "services, open incidents, rule files, outbox",
