@@ -26,6 +26,7 @@ from steadyd.importing.product import (
     settings_file,
     word,
 )
+from steadyd.model.rule import HOST
 
 _NAME: Final = r"([\w@.:+-]{1,200})"
 _VERBS: Final = r"(?:start|stop|restart|up|down|reload)"
@@ -114,6 +115,10 @@ class _Conversion:
             for statement in (check.head, *check.body):
                 self._leave(statement, _NO_CHECK)
             return None
+        if check.name == HOST or not check.name.isprintable():
+            for statement in (check.head, *check.body):
+                self._leave(statement, "a service cannot have this name")
+            return None
         service = _Service(check)
         self._about(service)
         for statement in check.body:
@@ -136,9 +141,15 @@ class _Conversion:
         check = service.check
         words = check.head.tokens[3:]
         for key, token in pairwise(words):
-            if key.low in ("path", "address"):
+            if key.low not in ("path", "address", *_FOUND_BY):
+                continue
+            if not _is_text(token.text):
+                self._leave(check.head, f"{key.low}: no text that could be looked for")
+            elif key.low in ("path", "address"):
                 service.address = token.text
-            elif key.low in _FOUND_BY:
+            elif key.low == "pidfile" and not token.text.startswith("/"):
+                self._leave(check.head, "the pid file has no absolute path")
+            else:
                 service.params[_FOUND_BY[key.low]] = token.text
         for statement in check.body:
             self._statement(service, statement)
@@ -154,7 +165,7 @@ class _Conversion:
             case "alert":
                 self._mail.local(service.name, statement)
                 service.params["owner"] = service.name
-            case "group" if "group" not in service.params and service.check.kind == "process":
+            case "group" if self._takes_group(service, words[1:2]):
                 service.params["group"] = words[1]
             case "depends" | "depend":
                 self._depends(service, statement)
@@ -166,6 +177,10 @@ class _Conversion:
                 service.factor = max(1, min(int(words[1]), 1000))
             case _:
                 self._leave(statement, "steadyd has nothing of the kind")
+
+    def _takes_group(self, service: _Service, group: list[str]) -> bool:
+        new = "group" not in service.params and service.check.kind == "process"
+        return new and any(map(_is_text, group))
 
     def _program(self, service: _Service, statement: Statement) -> None:
         verb = statement.word
@@ -183,7 +198,7 @@ class _Conversion:
             each.text for each in statement.tokens[1:] if each.low != "on" and each.text != ","
         ]
         for name in names:
-            if name in processes and "depends" not in service.params:
+            if name in processes and "depends" not in service.params and _is_text(name):
                 service.params["depends"] = name
             else:
                 why = "one service is depended on at most" if name in processes else _NO_CHECK
@@ -284,10 +299,17 @@ class _Conversion:
                 raise Untranslated("exec names no program")
             if found[2]:
                 self._leave(statement, f"the program runs as steadyd does: {found[2]}")
-            return ["alert", exec_step(found[1].strip("\"'"))]
+            return ["alert", *self._program_step(found[1].strip("\"'"), statement)]
         if verb not in ("restart", "start", "stop"):
             raise Untranslated(f"there is no action {one_line(verb, 40)}")
         return ["alert", *self._verb(service, verb, statement)]
+
+    def _program_step(self, command: str, statement: Statement) -> list[str]:
+        """Return the step that runs a program, none for one that cannot be one of ours."""
+        if command.lstrip().startswith("/") and command.isprintable():
+            return [exec_step(command)]
+        self._leave(statement, "exec wants a program with its absolute path, in printable text")
+        return []
 
     def _verb(self, service: _Service, verb: str, statement: Statement) -> list[str]:
         if service.check.kind != "process":
@@ -299,9 +321,14 @@ class _Conversion:
             return [verb]
         wanted = "start" if verb == "restart" and statement.word == "check" else verb
         if wanted in service.programs:
-            return [exec_step(service.programs[wanted])]
+            return self._program_step(service.programs[wanted], statement)
         self._leave(statement, f"no init system keeps it, so that nobody can {verb} it: it alerts")
         return []
+
+
+def _is_text(text: str) -> bool:
+    """Tell whether a text can be the value of a parameter."""
+    return bool(text.strip()) and text.isprintable() and len(text) <= 1000
 
 
 def _place(statement: Statement) -> str:
