@@ -230,6 +230,7 @@ def test_a_hostile_file_is_a_reason_and_never_a_number(
     assert bad[name].value is None
     assert bad[name].why_missing.isprintable()
     assert file in bad[name].why_missing
+    assert (spoil is _huge) == ("too large" in bad[name].why_missing)
     untouched = {m for m in good if good[m] == bad[m]}
     assert MetricId("pressure", "memory") in untouched
 
@@ -304,6 +305,18 @@ def test_the_io_of_processes_without_a_cgroup_is_their_sum(tmp_path: Path) -> No
     sampler.close()
     assert 5_000_000 <= found.raw["write_bytes"] < 6_000_000
     assert found.missing["memory_current"] == NO_GROUP
+
+
+def test_what_two_sources_tell_is_no_gain(make: Callable[..., Tree]) -> None:
+    tree = make()
+    first = tree.sample(frozenset((metric_id("io:read"),)))
+    tree.put("io.stat", f"8:0 rbytes={2**60} wbytes=0\n")
+    later = tree.sample(frozenset((metric_id("io:read"),)))
+    gain = service_readings([metric_id("io:read")], first, later)[metric_id("io:read")].value
+    assert gain is not None
+    assert gain < 2**60
+    tree.sampler.close()  # what is found anew may have another source
+    assert tree.sample(frozenset((metric_id("io:read"),))).raw["read_bytes"] == 2**60
 
 
 def test_a_process_with_the_pid_of_another_tells_nothing() -> None:

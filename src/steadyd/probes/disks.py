@@ -48,7 +48,11 @@ class _Asked:
     def __init__(self, path: str) -> None:
         self.done, self.late, self.at = threading.Event(), False, time.monotonic()
         self.answer: float | str = ""
-        threading.Thread(target=self._ask, args=(path,), name="disk", daemon=True).start()
+        try:
+            threading.Thread(target=self._ask, args=(path,), name="disk", daemon=True).start()
+        except RuntimeError as error:
+            self.answer = str(error)
+            self.done.set()
 
     def _ask(self, path: str) -> None:
         try:

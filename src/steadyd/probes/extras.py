@@ -88,12 +88,13 @@ class UnitExtras:
 
 
 def _io_of(proc: str, sample: Sample) -> Mapping[str, float]:
-    read = written = 0
+    read = written = counted = 0
     for process in sample.processes:
         try:
             text = of_process(proc, process, "io")
             read += texts.value(text, b"read_bytes:")
             written += texts.value(text, b"write_bytes:")
+            counted += 1
         except ProcessLookupError:
             continue
         except PermissionError:
@@ -102,6 +103,8 @@ def _io_of(proc: str, sample: Sample) -> Mapping[str, float]:
             raise Unknown("this kernel does not count the I/O of processes") from None
         except (OSError, ValueError) as error:
             raise Unknown(f"io of process {process.pid} cannot be read: {error}") from None
+    if not counted:
+        raise Unknown("its processes ended meanwhile")
     return {"read_bytes": read, "write_bytes": written}
 
 

@@ -47,7 +47,8 @@ class Proportional:
             self._main, self._found, self._at = sample.main, NOT_YET, float("-inf")
             self._asked_at = float("-inf")
         if not self._waiting and now - self._asked_at >= PERIOD:
-            self._waiting, self._asked_at = True, now
+            self._measurer.begin()
+            self._waiting, self._asked_at = True, now  # before it may be done
             self._measurer.ask(lambda: self._measure(sample))
         if sample.main != self._main:
             raise Unknown(NOT_YET)
@@ -74,11 +75,19 @@ class Measurer:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._begun = False
 
-    def ask(self, work: Callable[[], None]) -> None:
-        """Have something done later. A daemon thread: what hangs holds no exit up."""
-        if not self._begun:
-            self._begun = True
+    def begin(self) -> None:
+        """Make the thread, where it is not there yet. Raises Unknown."""
+        if self._begun:
+            return
+        try:  # a daemon thread: what hangs holds no exit up
             threading.Thread(target=self._run, name="pss", daemon=True).start()
+        except RuntimeError as error:
+            raise Unknown(f"it could not be measured: {error}") from None
+        self._begun = True
+
+    def ask(self, work: Callable[[], None]) -> None:
+        """Have something done later. Raises Unknown."""
+        self.begin()
         self._work.put(work)
 
     def close(self) -> None:
