@@ -314,7 +314,7 @@ def test_what_two_sources_tell_is_no_gain(make: Callable[..., Tree]) -> None:
     later = tree.sample(frozenset((metric_id("io:read"),)))
     gain = service_readings([metric_id("io:read")], first, later)[metric_id("io:read")].value
     assert gain is not None
-    assert gain < 2**60
+    assert gain < 2**50
     tree.sampler.close()  # what is found anew may have another source
     assert tree.sample(frozenset((metric_id("io:read"),))).raw["read_bytes"] == 2**60
 
