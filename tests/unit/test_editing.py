@@ -58,6 +58,8 @@ def test_what_may_stand_here_is_offered(marked: str) -> None:
         ("check service a with owner §", set(editing.KEYS)),
         ("check service §", {"with", "if"}),
         ("check service a if x > §", {"memory:rss", "for"}),
+        ("check service a if down then reload §", {"restart", "ops"}),
+        ("check service a if down then alert ops §", {"restart", "ops"}),
         ("check service a # if §", {"memory:rss"}),
         ('check service a with k "if §', {"memory:rss"}),
     ],

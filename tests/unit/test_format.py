@@ -269,3 +269,14 @@ def test_a_folder_that_cannot_be_written_keeps_the_file(
     assert "No space left on device" in capsys.readouterr().err
     assert file.read_text() == UGLY
     assert os.listdir(file.parent) == ["a.inq"]
+
+
+def test_what_was_saved_meanwhile_is_not_lost(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: file.write_text("check host"))
+
+    assert main(["fmt", str(file)]) == 1
+    assert "changed meanwhile" in capsys.readouterr().err
+    assert file.read_text() == "check host"
+    assert os.listdir(file.parent) == ["a.inq"]

@@ -6,7 +6,7 @@ import difflib
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from steadyd.cli import fail
 from steadyd.rulefiles.diagnostics import printable, render
@@ -82,7 +82,7 @@ def _format(path: str, text: str, args: argparse.Namespace) -> int:
     if path == STDIN:
         sys.stdout.write(dressed)
     elif not same:
-        _write(os.path.realpath(path), dressed.encode())
+        _write(os.path.realpath(path), dressed.encode(), lambda: read_text(path)[0] == text)
     return 0
 
 
@@ -93,8 +93,11 @@ def _diff(path: str, before: str, after: str) -> Iterator[str]:
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
-def _write(path: str, data: bytes) -> None:
-    """Put a new file in the place of an old one, with its mode and owner. Raises OSError."""
+def _write(path: str, data: bytes, is_unchanged: Callable[[], bool]) -> None:
+    """Put a new file in the place of an old one, with its mode and owner.
+
+    Raises OSError; Refused if the old one was changed since it was read.
+    """
     folder, name = os.path.split(path)
     draft = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -109,6 +112,8 @@ def _write(path: str, data: bytes) -> None:
                 os.fchown(fd, old.st_uid, old.st_gid)
             os.fchmod(fd, old.st_mode & 0o7777)
             os.fsync(fd)
+        if not is_unchanged():
+            raise Refused("the file was changed meanwhile; it is left as it is")
         os.replace(draft, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -1,5 +1,6 @@
 """PURE: what an editor asks about a rule text: what may stand here, and what is this."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
@@ -58,6 +59,7 @@ KEYS: Final = {
 }
 _OPENERS: Final = frozenset(("check", "with", "expose", "if", "then"))
 _TERM_BEFORE: Final = frozenset(("if", "and", "or", "not", "(", "until", *FUNCTIONS))
+_SPAN: Final = re.compile(r"[0-9.]+(?:ms|s|m|min|h|d)")
 _MOST: Final = 200  # names that are offered of routes
 
 
@@ -162,7 +164,7 @@ def _of_steps(before: str, routes: Collection[str]) -> _Found:
         return ((route, Sort.ROUTE, "") for route in sorted(routes)[:_MOST])
     if before == "signal":
         return _words("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH", "TTIN", "TTOU", "CONT")
-    if before in ("then", ",") or before[-1:] in ("s", "m", "h", "d"):
+    if before in ("then", ",") or _SPAN.fullmatch(before):
         return ((word, Sort.ACTION, help) for word, help in ACTIONS.items())
     return _words("if", "check")
 
