@@ -24,7 +24,18 @@ from steadyd.delivery.routes import Routes
 from steadyd.engine import Engine, Options
 from steadyd.healing.ladder import make_id
 from steadyd.healing.remedies import carry_out, run_program
-from steadyd.model.fact import Answered, Bound, Fact, Intent, Moment, RulesChanged, Sampled, Step
+from steadyd.model.fact import (
+    Answered,
+    Bound,
+    Fact,
+    Intent,
+    JobRan,
+    Moment,
+    RulesChanged,
+    Sampled,
+    Silenced,
+    Step,
+)
 from steadyd.model.incident import Action, Incident, LineKind
 from steadyd.model.metric import Dimension, Kind, Metric, Subject
 from steadyd.model.notification import (
@@ -36,6 +47,7 @@ from steadyd.model.notification import (
 )
 from steadyd.model.rule import HOST
 from steadyd.model.service import is_glob
+from steadyd.model.silence import Silence, SilenceKind
 from steadyd.model.snapshot import Chapter, OutboxView, Snapshot, Why
 from steadyd.ports import (
     Denied,
@@ -65,6 +77,7 @@ FRESH = 1.0  # seconds for which a sample serves several scrapes
 MOST_FACTS = 20_000  # queued facts; beyond, everything is listed anew
 FIRST_LOOK = 5.0  # seconds to wait for the init systems before the first tick
 HOUSEKEEPING = 3600.0
+ALIVE = 60.0  # seconds between two notes that we are: a host that was down excuses jobs
 STORY = 50  # incidents in one `why`
 
 
@@ -263,9 +276,15 @@ class App:
             self.begin(self.sampling.ask_servers())
 
     async def _keep_house(self) -> None:
+        kept = time.monotonic()
         while True:
-            await asyncio.sleep(HOUSEKEEPING)
-            await self.store.retain()
+            batch = Batch()
+            batch.keep("alive", time.time())
+            await self._write(batch)
+            await asyncio.sleep(ALIVE)
+            if time.monotonic() - kept >= HOUSEKEEPING:
+                kept = time.monotonic()
+                await self.store.retain()
 
     def begin(self, work: Coroutine[Any, Any, object]) -> None:
         """Do something beside, as a task of the daemon."""
@@ -456,6 +475,64 @@ class App:
 
     async def _learn_rights(self) -> None:
         await self.rights.learn(wanted(self.engine), self.watch.inits)
+
+    @property
+    def deploy_seconds(self) -> float:
+        """How long a deploy lasts that nobody ends."""
+        return self.settings.deploy_seconds
+
+    def silences(self) -> Sequence[Silence]:
+        """Return the silences and deploys that are in force."""
+        now = time.time()
+        return [silence for silence in self.engine.silences if silence.until > now]
+
+    async def silence(
+        self, kind: SilenceKind, services: Sequence[str], seconds: float, comment: str, by: str
+    ) -> Silence:
+        """Begin a silence or a deploy; another deploy of the same services replaces the last."""
+        now = time.time()
+        made = Silence(
+            make_id(kind, *services, f"{now:.6f}"),
+            kind,
+            now,
+            now + seconds,
+            tuple(services),
+            comment,
+            by,
+        )
+        deploy = kind is SilenceKind.DEPLOY
+        kept = [
+            each
+            for each in self.silences()
+            if not (deploy and each.kind is kind and each.services == made.services)
+        ]
+        await self._silence((*kept, made))
+        return made
+
+    async def expire(
+        self, id: str, kind: SilenceKind, services: Sequence[str]
+    ) -> Sequence[Silence]:
+        """End the silence of an id, else all of a kind (of these services, if any are named)."""
+        ended = [
+            each
+            for each in self.silences()
+            if (each.id == id if id else each.kind is kind)
+            and (id or not services or each.services == tuple(services))
+        ]
+        await self._silence(tuple(each for each in self.silences() if each not in ended))
+        return ended
+
+    async def _silence(self, silences: tuple[Silence, ...]) -> None:
+        self.tell(Silenced(silences))
+        await self._caught_up()
+
+    async def job_done(self, name: str) -> bool:
+        """Take note that a recurring job ran; False: there is no such job."""
+        if f"job {name}" not in self.engine.jobs:
+            return False
+        self.tell(JobRan(name))
+        await self._caught_up()
+        return True
 
     async def test_alert(self, route: str) -> Sequence[TestReport]:
         """Send a test message through each target of a route. Raises KeyError: no such route."""

@@ -13,8 +13,8 @@ from datetime import UTC, tzinfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from steadyd.evaluation import history, machine, truth, windows
-from steadyd.evaluation.history import Series
+from steadyd.evaluation import machine
+from steadyd.evaluation.judge import Judge
 from steadyd.evaluation.subject import COUNTERS, Circumstances, Subject, UnitKey, remember
 from steadyd.healing.guard import HOUR
 from steadyd.healing.ladder import Ladder, Standing, make_id
@@ -22,25 +22,23 @@ from steadyd.model.condition import (
     OOM_KILLS,
     UP,
     Comparison,
-    Condition,
     Event,
     EventWord,
     Forecast,
-    Leaf,
-    Over,
-    leaves,
 )
 from steadyd.model.decision import Opened, Resolved
 from steadyd.model.fact import (
     Answered,
     Bound,
     Fact,
+    JobRan,
     Memory,
     Moment,
     Phase,
     RulesChanged,
     RuleState,
     Sampled,
+    Silenced,
     Spell,
     Step,
     Unbound,
@@ -48,11 +46,13 @@ from steadyd.model.fact import (
     UnitSeen,
     UnitUnknown,
 )
-from steadyd.model.incident import Action, CloseReason, Incident, Line, LineKind
+from steadyd.model.incident import Action, CloseReason, Incident, Line, LineKind, Suppression
+from steadyd.model.job import JobState
 from steadyd.model.metric import MetricId, Reading
 from steadyd.model.notification import DEFAULT_ROUTE, Notification, Occasion
-from steadyd.model.rule import Alert, Budget, CheckParams, Rule, RuleSet, Verb
+from steadyd.model.rule import Alert, Budget, CheckParams, Job, Rule, RuleSet, Severity, Verb
 from steadyd.model.service import UnitStatus
+from steadyd.model.silence import Silence, muting
 
 SECOND_LOOK = 0.25  # seconds; a fork doubles a process sum for milliseconds (language.md)
 ABSENT = 300.0  # seconds after which the incident of an absent subject is withdrawn
@@ -78,16 +78,6 @@ class Options(Struct, frozen=True):
     exec_allowed: frozenset[str] = frozenset()
 
 
-class Plan(Struct, frozen=True):
-    """What is asked of a rule again and again: what it reads, and which events concern it."""
-
-    metrics: frozenset[MetricId]
-    leaves: tuple[Leaf, ...]
-    eventful: bool  # it names an event, or `init:up`
-    up: bool  # it reads `init:up`
-    sampled: bool  # it reads what samples tell
-
-
 class Engine:
     """Rules, where they stand, the services they watch, and the incidents that are open."""
 
@@ -107,8 +97,13 @@ class Engine:
         }
         self._routes: frozenset[str] = frozenset()
         self._by_service: dict[str, list[Rule]] = {}
-        self._plans: dict[str, Plan] = {}
-        self._series: dict[tuple[str, MetricId], Series] = {}
+        self._judge = Judge(
+            options.cycle, options.zone, options.counters, self._event, self.reading
+        )
+        self.silences = memory.silences
+        self.jobs: dict[str, Job] = {}
+        self.job_states = dict(memory.jobs)
+        self._down_for = max(0.0, now.wall - memory.alive) if memory.alive else 0.0
         self._metrics: dict[str, frozenset[MetricId]] = {}
         self._by_unit: dict[UnitKey, list[Subject]] = {}
         self._statuses: dict[UnitKey, UnitStatus] = {}
@@ -139,6 +134,9 @@ class Engine:
             absent = self._absent_since(incident)
             if absent is not None:
                 times.append(absent + ABSENT)
+            if (told_at := self._told_at(incident)) is not None:
+                times.append(told_at)
+        times += [self._mono(self.job_states[key].due(job)) for key, job in self._late_jobs()]
         return min((at for at in times if at > self._now.mono), default=None)
 
     def stale(self, now: float) -> frozenset[str]:
@@ -171,14 +169,16 @@ class Engine:
         match fact:
             case RulesChanged():
                 self._rules_changed(fact)
+            case Silenced():
+                self._silenced(fact)
+            case JobRan():
+                self._ran(fact.name)
             case Bound():
                 self._bound(fact)
-            case Unbound():
-                self._unbound(fact)
             case UnitSeen():
                 self._seen(fact.status, fact.packaging)
-            case UnitUnknown():
-                self._unseen(fact)
+            case Unbound() | UnitUnknown():
+                self._missed(fact)
             case Answered():
                 self._answered(fact)
             case Sampled():
@@ -187,7 +187,9 @@ class Engine:
     def _rules_changed(self, fact: RulesChanged) -> None:
         self._routes = fact.routes
         rules = {rule.key: rule for rule in fact.rules.rules}
-        gone = [key for key in {**self.states, **self.rules, **self._open} if key not in rules]
+        self._jobs_changed(fact.rules)
+        known = {**self.states, **self.rules, **self._open}
+        gone = [key for key in known if key not in rules and key not in self.jobs]
         fresh = [rule for key, rule in rules.items() if key not in self.states]
         for key in gone:
             self._rule_gone(key, fresh)
@@ -221,34 +223,13 @@ class Engine:
         self._by_service = {name: [] for name in params}
         for rule in self.rules.values():
             self._by_service[rule.service].append(rule)
-        self._plans = {key: _plan(rule) for key, rule in self.rules.items()}
+        self._judge.rules_changed(self.rules)
+        plans = self._judge.plans
         self._metrics = {
-            name: frozenset().union(*(self._plans[rule.key].metrics for rule in some))
+            name: frozenset().union(*(plans[rule.key].metrics for rule in some))
             for name, some in self._by_service.items()
         }
-        self._remember_series()
         self._index_units()
-
-    def _remember_series(self) -> None:
-        """Keep a history of what rules look back on, as long as they do, and of nothing else."""
-        keep: dict[tuple[str, MetricId], float] = {}
-        for key, rule in self.rules.items():
-            for leaf in self._plans[key].leaves:
-                match leaf:
-                    case Forecast():
-                        seconds = history.RETENTION
-                    case Comparison(over=Over() as over):
-                        seconds = over.seconds + 2 * self.options.cycle
-                    case _:
-                        continue
-                name = (rule.service, leaf.metric)
-                keep[name] = max(keep.get(name, 0.0), seconds)
-        for name in self._series.keys() - keep.keys():
-            del self._series[name]
-        for (service, metric), seconds in keep.items():
-            counter = metric in self.options.counters
-            found = self._series.setdefault((service, metric), Series(seconds, counter=counter))
-            found.keep = seconds
 
     def _index_units(self) -> None:
         self.revision += 1
@@ -267,8 +248,10 @@ class Engine:
         if status := self._statuses.get(key):
             subject.seen(status, self._now)
 
-    def _unbound(self, fact: Unbound) -> None:
-        if subject := self.subjects.get(fact.service):
+    def _missed(self, fact: Unbound | UnitUnknown) -> None:
+        if isinstance(fact, UnitUnknown):
+            self._unseen(fact)
+        elif subject := self.subjects.get(fact.service):
             subject.bind(None)
             subject.lost(fact.reason, self._now, absent=True)
             self._index_units()
@@ -342,31 +325,26 @@ class Engine:
             if fact.tick and kills is not None and kills.value:
                 subject.happened(EventWord.OOM, self._now)
             if fact.tick:
-                self._keep_history(subject)
+                self._judge.remember(name, self._now)
             for rule in self._by_service[name]:
                 if fact.tick or self._moving(rule):
                     self._evaluate(rule, tick=fact.tick)
-
-    def _keep_history(self, subject: Subject) -> None:
-        for (service, metric), series in self._series.items():
-            if service == subject.name:
-                series.add(self._now.mono, self.reading(service, metric))
 
     # -- evaluation
 
     def _events(self, subject: Subject) -> None:
         for rule in self._by_service.get(subject.name, ()):
-            if self._plans[rule.key].eventful:
+            if self._judge.plans[rule.key].eventful:
                 self._evaluate(rule, tick=False)
 
     def _moving(self, rule: Rule) -> bool:
         state = self.states.get(rule.key)
         moving = state is not None and state.phase is not Phase.OK
-        return moving and self._plans[rule.key].sampled
+        return moving and self._judge.plans[rule.key].sampled
 
     def _evaluate(self, rule: Rule, *, tick: bool) -> None:
         state = self.states.get(rule.key, _FRESH)
-        look = self._look(rule)
+        look = self._judge.look(rule, self._now)
         self.evaluations += 1
         self.unknowns += look.true is None
         cycle = self.options.cycle
@@ -375,7 +353,7 @@ class Engine:
             self._put_state(rule.key, told)
         if told.phase is not Phase.RECOVERING:
             self._second.pop(rule.key, None)
-        elif not tick and self._plans[rule.key].up and rule.until is None:
+        elif not tick and self._judge.plans[rule.key].up and rule.until is None:
             self._second.setdefault(rule.key, self._now.mono + min(1.0, cycle))
         for decision in decisions:
             match decision:
@@ -383,71 +361,19 @@ class Engine:
                     self._opened(decision)
                 case Resolved():
                     if incident := self.incident_of(rule.key):
-                        _, value = self._shown(rule, wanted=False)
+                        _, value = self._judge.shown(rule, self._now, wanted=False)
                         self._close(incident, CloseReason.RECOVERED, "", value)
-
-    def _look(self, rule: Rule) -> machine.Look:
-        """Evaluate the conditions of a rule on what is known now."""
-        true = self._truth(rule, rule.condition)
-        ends = self._truth(rule, rule.until.condition) if rule.until is not None else None
-        window = rule.window
-        shut = window is not None and not self.window_open(rule)
-        return machine.Look(true, ends, not shut)
-
-    def window_open(self, rule: Rule) -> bool:
-        """Tell whether a rule may open and act at this hour."""
-        window = rule.window
-        return window is None or windows.is_open(window, self._now.wall, self.options.zone)
-
-    def _truth(self, rule: Rule, condition: Condition) -> bool | None:
-        return truth.truth(condition, lambda leaf: self._read(rule, leaf), self.options.cycle)
-
-    def _read(self, rule: Rule, leaf: Leaf) -> Reading:
-        service, now, cycle = rule.service, self._now, self.options.cycle
-        match leaf:
-            case Event(word=EventWord.DOWN):
-                return self.reading(service, UP)
-            case Event():
-                return self.subjects[service].event(leaf, now, cycle)
-            case Forecast():
-                series = self._series[service, leaf.metric]
-                told = history.forecast(leaf, series, now.mono, rule.params.warmup)
-                reached = history.leads_to(leaf, series, told)
-                return Reading(None, told.why_missing) if reached is None else Reading(reached)
-            case Comparison(over=Over() as over):
-                series = self._series[service, leaf.metric]
-                return history.aggregate(series, over.function, over.seconds, now.mono, cycle)
-            case Comparison():
-                return self.reading(service, leaf.metric)
-
-    def _shown(self, rule: Rule, *, wanted: bool) -> tuple[Leaf, float | None]:
-        """Return the leaf that tells best why a condition is true (or false), and its value."""
-        best: tuple[Leaf, float | None] | None = None
-        for leaf in leaves(rule.condition):
-            reading = self._read(rule, leaf)
-            value = reading.value
-            if isinstance(leaf, Comparison) and value is not None:
-                value = truth.scaled(leaf, reading, self.options.cycle)
-            elif isinstance(leaf, Forecast):
-                value = self.reading(rule.service, leaf.metric).value
-            found = (leaf, None if isinstance(leaf, Event) else value)
-            if truth.leaf_truth(leaf, reading, self.options.cycle) is wanted:
-                return found
-            best = best or found
-        return best or (next(leaves(rule.condition)), None)
 
     def _restarted(self, subject: Subject) -> None:
         """Another process: holds on its process metrics start again."""
         subject.readings = {}
         for rule in self._by_service.get(subject.name, ()):
             state = self.states.get(rule.key)
-            if state is not None and self._plans[rule.key].metrics & self.options.per_process:
+            if state is not None and self._judge.plans[rule.key].metrics & self.options.per_process:
                 told = machine.restarted(state)
                 if told is not state:
                     self._put_state(rule.key, told)
-        for (service, metric), series in self._series.items():
-            if service == subject.name and metric in self.options.per_process:
-                series.restart()
+        self._judge.restarted(subject.name, self.options.per_process)
 
     def _due(self) -> None:
         now = self._now.mono
@@ -464,6 +390,8 @@ class Engine:
                 self._events(subject)
         for incident in list(self.incidents.values()):
             self._look_after(incident)
+        for _, job in list(self._late_jobs()):
+            self._overdue(job)
 
     def _timed(self) -> Iterator[tuple[float, Rule]]:
         for key in self._held:
@@ -472,14 +400,116 @@ class Engine:
             if rule and at is not None:
                 yield at, rule
 
+    def _event(self, service: str, event: Event) -> Reading:
+        return self.subjects[service].event(event, self._now, self.options.cycle)
+
+    # -- silences
+
+    def _silenced(self, fact: Silenced) -> None:
+        now = self._now.wall
+        self.silences = tuple(each for each in fact.silences if each.until > now)
+        self._out.silences = self.silences
+        for incident in list(self.incidents.values()):
+            if incident.muted_until is not None:
+                silence = self.muted(incident.service)
+                until = min(incident.muted_until, now) if silence is None else silence.until
+                self._put(replace(incident, muted_until=until))
+
+    def muted(self, service: str) -> Silence | None:
+        """Return the silence or deploy that mutes a service now."""
+        return muting(self.silences, service, self._now.wall) if self.silences else None
+
+    def _told_at(self, incident: Incident) -> float | None:
+        """Return the monotonic time at which a muted incident is told if it is still true."""
+        if incident.muted_until is None:
+            return None
+        params = self.subjects[incident.service].params if self._watches(incident) else None
+        return self._mono(incident.muted_until) + (params.settle if params else 0.0)
+
+    def _unmute(self, incident: Incident) -> None:
+        """Tell what opened inside a silence and is still true after it, and start its ladder."""
+        at = self._told_at(incident)
+        if at is None or at > self._now.mono or self.muted(incident.service) is not None:
+            return
+        rule = self.rules.get(incident.rule_key)
+        phase = self.states.get(incident.rule_key, _FRESH).phase
+        if rule is not None and phase is not Phase.FIRING:
+            return  # it is about to close
+        told = replace(incident, muted_until=None)
+        self._put(told)
+        if rule is not None:
+            self.ladder.begin_again(told, rule)
+        self._tell(Occasion.OPENED, told, ("it began while messages were muted",))
+
+    def _watches(self, incident: Incident) -> bool:
+        return incident.service in self.subjects
+
+    def _mono(self, wall: float) -> float:
+        return wall - self._now.wall + self._now.mono
+
+    # -- recurring jobs
+
+    def _jobs_changed(self, rules: RuleSet) -> None:
+        self.jobs = {job.key: job for job in rules.jobs}
+        for key in self.job_states.keys() - self.jobs.keys():
+            del self.job_states[key]
+            self._out.jobs[key] = None
+        for key in self.jobs.keys() - self.job_states.keys():
+            self._put_job(key, JobState(self._now.wall))
+        if self._rebooted and self._down_for:
+            for key, state in list(self.job_states.items()):
+                self._put_job(key, replace(state, paused=state.paused + self._down_for))
+            self._down_for = 0.0
+
+    def _late_jobs(self) -> Iterator[tuple[str, Job]]:
+        """Yield the jobs of which it was not yet told that they are overdue."""
+        return ((key, job) for key, job in self.jobs.items() if key not in self._open)
+
+    def _overdue(self, job: Job) -> None:
+        if self.job_states[job.key].due(job) > self._now.wall:
+            return
+        silence = self.muted(job.name)
+        route = job.owner if job.owner in self._routes else DEFAULT_ROUTE
+        incident = Incident(
+            make_id(self.options.hostname, job.key, f"{self._now.wall:.3f}"),
+            job.name,
+            job.key,
+            str(job),
+            str(job.source),
+            "overdue",
+            Severity.WARNING,
+            self._now.wall,
+            None,
+            None,
+            (route,),
+            muted_until=silence.until if silence else None,
+        )
+        self._put(incident)
+        self._line(incident, LineKind.OPENED, str(job))
+        self.ladder.open_without_steps(incident)
+        if silence is None:
+            self._tell(Occasion.OPENED, incident, ())
+
+    def _ran(self, name: str) -> None:
+        job = self.jobs.get(f"job {name}")
+        if job is None:
+            return
+        self._put_job(job.key, JobState(self._now.wall, ran=True))
+        if incident := self.incident_of(job.key):
+            self._close(incident, CloseReason.RECOVERED, "")
+
+    def _put_job(self, key: str, state: JobState) -> None:
+        self.job_states[key] = self._out.jobs[key] = state
+
     # -- incidents
 
     def _opened(self, decision: Opened) -> None:
         rule, now = decision.rule, self._now
-        leaf, value = self._shown(rule, wanted=True)
+        leaf, value = self._judge.shown(rule, now, wanted=True)
         amount = None if isinstance(leaf, Event) else leaf.amount.value
         operator = str(leaf.operator) if isinstance(leaf, Comparison) else ""
         routes, remarks = self._routes_of(rule)
+        silence = self.muted(rule.service)
         incident = Incident(
             make_id(self.options.hostname, rule.key, f"{now.wall:.3f}"),
             rule.service,
@@ -494,17 +524,22 @@ class Engine:
             routes,
             operator=operator or ("will reach" if isinstance(leaf, Forecast) else ""),
             topics=rule.topics,
+            muted_until=silence.until if silence else None,
         )
         self._put(incident)
         self._line(incident, LineKind.OPENED, str(rule), incident.value)
         deeds = [deed for deed in rule.deeds if not deed.after]
-        sums = any(metric.family in SUMS for metric in self._plans[rule.key].metrics)
+        sums = any(metric.family in SUMS for metric in self._judge.plans[rule.key].metrics)
         looks = bool(deeds) and rule.hold.instant and sums and not decision.new
         confirm_at = now.mono + SECOND_LOOK if looks else None
         self.ladder.open(incident, rule, new=decision.new, confirm_at=confirm_at)
         if looks:
             remarks += (f"{deeds[0].text} follows if a second look confirms the value",)
-        self._tell(Occasion.OPENED, incident, remarks + self._advance(incident, rule))
+        remarks += self._advance(incident, rule)
+        if silence is None:
+            self._tell(Occasion.OPENED, incident, remarks)
+        else:
+            self._line(incident, LineKind.NOTIFICATION, f"muted by a {silence.kind}: not told")
 
     def _look_after(self, incident: Incident) -> None:
         absent = self._absent_since(incident)
@@ -514,6 +549,8 @@ class Engine:
             why = "the service is stopped" if stopped else subject.reason
             self._close(incident, CloseReason.WITHDRAWN, why, quiet=stopped)
             return
+        self._unmute(incident)
+        incident = self.incidents[incident.id]
         rule = self.rules.get(incident.rule_key)
         if rule is None:
             return
@@ -523,13 +560,19 @@ class Engine:
 
     def _advance(self, incident: Incident, rule: Rule) -> tuple[str, ...]:
         subject, above = self.subjects[rule.service], self.subjects.get(rule.params.depends)
+        silence, until = self.muted(rule.service), self._told_at(incident)
+        muted = Suppression(silence.kind) if silence else None
+        if muted is None and until is not None:
+            muted = Suppression.SILENCE  # it ended; what settles is not yet told
         standing = Standing(
             rule,
             self.states.get(rule.key, _FRESH).phase,
             subject.unit,
             subject.status,
             above.unit if above else None,
-            self.window_open(rule),
+            self._judge.window_open(rule, self._now),
+            muted,
+            until if silence is None else self._mono(silence.until),
         )
         for alert in self.ladder.alerts_due(incident, standing):
             self._escalate(incident, alert)
@@ -577,8 +620,10 @@ class Engine:
         state = self.states.get(incident.rule_key)
         if state is not None and not recovered and incident.topic not in _ABOUT_UP:
             self._put_state(incident.rule_key, RuleState(settled=state.settled))
-        self._line(closed, LineKind.CLOSED, why or "recovered", value)
-        if not quiet:
+        muted = incident.muted_until is not None
+        inside = " (nobody was told: it opened and closed inside a silence)" if muted else ""
+        self._line(closed, LineKind.CLOSED, (why or "recovered") + inside, value)
+        if not quiet and not muted:
             self._send(
                 Occasion.CLOSED,
                 closed,
@@ -610,6 +655,10 @@ class Engine:
         )
 
     def _send(self, what: Occasion, incident: Incident, notification: Notification) -> None:
+        silence = self.muted(incident.service)
+        if silence is not None and what is not Occasion.CLOSED:
+            self._line(incident, LineKind.NOTIFICATION, f"{what}: muted by a {silence.kind}")
+            return
         for route in incident.routes:
             self._out.notifications.append(replace(notification, route=route))
             self._line(incident, LineKind.NOTIFICATION, f"{what.replace('_', ' ')}: to {route}")
@@ -669,14 +718,6 @@ _FRESH = RuleState()
 _ABOUT_UP = ("down", str(UP))  # told once: it stays firing until the service is up again
 
 
-def _plan(rule: Rule) -> Plan:
-    metrics, found = rule.metrics, rule.leaves
-    up = UP in metrics
-    eventful = up or any(isinstance(leaf, Event) for leaf in found)
-    sampled = any(metric.family != "init" for metric in metrics)
-    return Plan(metrics, found, eventful, up, sampled)
-
-
 def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
@@ -686,7 +727,7 @@ def _rank(fact: Fact) -> int:
     match fact:
         case RulesChanged():
             return 0
-        case Bound() | Unbound():
+        case Silenced() | JobRan() | Bound() | Unbound():
             return 1
         case UnitSeen() | UnitUnknown():
             return 2

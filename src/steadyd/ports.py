@@ -10,6 +10,7 @@ from steadyd.model.incident import Action, Incident
 from steadyd.model.metric import Sample
 from steadyd.model.rule import Verb
 from steadyd.model.service import UnitStatus
+from steadyd.model.silence import Silence, SilenceKind
 from steadyd.model.snapshot import Snapshot, Why
 
 
@@ -217,6 +218,26 @@ class Daemon(Protocol):
 
     def deny(self, denied: Denied) -> None:
         """Take root's word for which verbs we may not carry out."""
+
+    @property
+    def deploy_seconds(self) -> float:
+        """How long a deploy lasts that nobody ends."""
+
+    def silences(self) -> Sequence[Silence]:
+        """Return the silences and deploys that are in force."""
+
+    async def silence(
+        self, kind: SilenceKind, services: Sequence[str], seconds: float, comment: str, by: str
+    ) -> Silence:
+        """Begin a silence or a deploy; without services it is of all."""
+
+    async def expire(
+        self, id: str, kind: SilenceKind, services: Sequence[str]
+    ) -> Sequence[Silence]:
+        """End the silence of an id, else all of a kind (of these services, if any are named)."""
+
+    async def job_done(self, name: str) -> bool:
+        """Take note that a recurring job ran; False: there is no such job."""
 
     async def test_alert(self, route: str) -> Sequence[TestReport]:
         """Send a test message through each target of a route. Raises KeyError: no such route."""

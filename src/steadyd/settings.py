@@ -51,6 +51,12 @@ class Exec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow: tuple[str, ...] = ()
 
 
+class Jobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[jobs]`; `token` (or `file:NAME`) lets jobs report over HTTP, "" lets none."""
+
+    token: str = ""
+
+
 class Supervisord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[inits.supervisord]`; an empty `url` leaves the usual places to be looked at."""
 
@@ -87,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     defaults: Mapping[str, str] = {}
     actions: Actions = Actions()
     exec: Exec = Exec()
+    jobs: Jobs = Jobs()
     inits: Inits = Inits()
     path: str = ""
     over: Mapping[str, Any] = {}
@@ -107,6 +114,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def host_budget(self) -> Budget:
         """Return `[actions] host_budget`."""
         return budget(self.actions.host_budget)
+
+    @property
+    def job_socket(self) -> str:
+        """Return the path of the socket at which every local user may tell that a job ran."""
+        return job_socket(self.control)
 
     def again(self) -> "Settings":
         """Return what the file and the same command line say now. Raises SettingsError."""
@@ -240,6 +252,11 @@ def budget(text: str) -> Budget:
     if seconds <= 0:
         raise ValueError("is no budget; its duration must be above zero")
     return Budget(int(count), seconds)
+
+
+def job_socket(control: str) -> str:
+    """Return the path of the job socket that belongs to a control socket."""
+    return str(Path(control).with_name("jobs.sock")) if control else ""
 
 
 def user_paths() -> tuple[str, str]:

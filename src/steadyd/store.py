@@ -25,7 +25,9 @@ from msgspec import Struct, field
 
 from steadyd.model.fact import Course, Memory, RuleState, Step, UnitMemory
 from steadyd.model.incident import Action, Incident, Line
+from steadyd.model.job import JobState
 from steadyd.model.notification import Parcel, ParcelState
+from steadyd.model.silence import Silence
 
 VERSION = 1
 DAY = 86_400.0
@@ -56,6 +58,7 @@ CREATE TABLE parcels (id TEXT PRIMARY KEY, state TEXT, posted_at REAL, data BLOB
 CREATE INDEX parcels_by_state ON parcels (state);
 """
 
+_KEPT = ("silences", "alive")
 Statement = tuple[str, tuple[object, ...]]
 T = TypeVar("T")
 
@@ -73,6 +76,10 @@ class Batch(Struct):
         """Add what the engine decided."""
         self._keyed("rule_states", step.states)
         self._keyed("units", step.units)
+        for key, job in step.jobs.items():
+            self.keep(key, job)
+        if step.silences is not None:
+            self.keep("silences", step.silences)
         for incident in step.incidents.values():
             self._add(
                 "INSERT INTO incidents VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT (id) DO UPDATE"
@@ -98,6 +105,13 @@ class Batch(Struct):
                 _encode(action),
             )
         self.lines(step.lines)
+
+    def keep(self, key: str, value: object | None) -> None:
+        """Keep a small value under a key, None: forget it."""
+        if value is None:
+            self._add("DELETE FROM meta WHERE key = ?", key)
+        else:
+            self._add("REPLACE INTO meta VALUES (?, ?)", key, _encode(value))
 
     def lines(self, lines: Iterable[Line]) -> None:
         """Add lines of stories."""
@@ -167,6 +181,8 @@ class Store:
                 "SELECT data FROM actions WHERE ran AND asked_at > ? ORDER BY asked_at",
                 time.time() - DAY,
             )
+            jobs = self._rows("SELECT key, value FROM meta WHERE key LIKE 'job %'")
+            kept = dict(self._rows("SELECT key, value FROM meta WHERE key IN (?, ?)", *_KEPT))
         return Memory(
             {key: _decode(data, RuleState) for key, data in states},
             {i.id: i for i in opened},
@@ -178,6 +194,9 @@ class Store:
             {key: _decode(data, UnitMemory) for key, data in units},
             tuple(_decode(data, Action) for (data,) in recent),
             self._same_boot,
+            {key: _decode(data, JobState) for key, data in jobs},
+            _decode(kept.get("silences", b"[]"), tuple[Silence, ...]),
+            _decode(kept.get("alive", b"0"), float),
         )
 
     def parcels(self) -> list[Parcel]:
@@ -311,6 +330,7 @@ class Store:
             return
         for table in ("incidents", "actions", "lines", "parcels", "rule_states", "units"):
             self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+        self._db.execute("DELETE FROM meta WHERE key LIKE 'job %' OR key IN (?, ?)", _KEPT)
         self._db.execute("REPLACE INTO meta VALUES ('machine_id', ?)", (machine_id.encode(),))
 
     def _meta(self, key: str, default: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """The snapshot: everything that may be shown, read off the engine and its surroundings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 
@@ -19,6 +19,7 @@ from steadyd.model.snapshot import (
     FileView,
     Histogram,
     InitView,
+    JobView,
     OutboxView,
     ServiceView,
     Snapshot,
@@ -141,6 +142,8 @@ def snapshot(engine: Engine, around: Surroundings) -> Snapshot:
         outbox=around.outbox,
         counters=_counters(engine, around),
         dry_run=engine.options.dry_run,
+        silences=tuple(each for each in engine.silences if each.until > around.at),
+        jobs=tuple(_jobs(engine)),
         own=around.own,
         trouble=around.trouble,
     )
@@ -184,6 +187,15 @@ def _watched(engine: Engine, rule: Rule) -> Watched:
     compared = [leaf for leaf in leaves(rule.condition) if isinstance(leaf, Comparison)]
     metric = compared[0].metric if compared else UP
     return Watched(str(rule), metric, compared[0] if compared else None, phase)
+
+
+def _jobs(engine: Engine) -> Iterator[JobView]:
+    for key, job in engine.jobs.items():
+        state = engine.job_states[key]
+        overdue = engine.incident_of(key) is not None
+        yield JobView(
+            job.name, job.every, state.last if state.ran else 0.0, state.due(job), overdue
+        )
 
 
 def _alerts(engine: Engine) -> list[AlertView]:

@@ -68,8 +68,10 @@ class World:
     def step(self, *facts: Fact, after: float = 0.0) -> Step:
         self.now += after
         out = self.engine.step(facts, self.moment(), kill_switch=self.kill_switch)
-        for name in ("states", "incidents", "courses", "actions", "units"):
+        for name in ("states", "incidents", "courses", "actions", "units", "jobs"):
             getattr(self.kept, name).update(getattr(out, name))
+        if out.silences is not None:
+            self.kept.silences = out.silences
         return out
 
     def files(self, *rules: Rule) -> Step:
@@ -96,7 +98,9 @@ class World:
         (intent,) = self.wake(101).intents
         return intent.action
 
-    def reborn(self, *rules: Rule, same_boot: bool = True, away: float = 1.0) -> "World":
+    def reborn(
+        self, *rules: Rule, same_boot: bool = True, away: float = 1.0, alive: float = 0.0
+    ) -> "World":
         """The same after a crash: a new engine with what the store kept."""
         open_ = {k: i for k, i in self.kept.incidents.items() if i.closed_at is None}
         memory = Memory(
@@ -107,10 +111,14 @@ class World:
             {k: u for k, u in self.kept.units.items() if u is not None},
             tuple(a for a in self.kept.actions.values() if a.ran),
             same_boot,
+            {k: j for k, j in self.kept.jobs.items() if j is not None},
+            self.kept.silences or (),
+            alive,
         )
         other = World.__new__(World)
         other.options, other.kill_switch, other.kept = self.options, False, self.kept
         other.now = self.now + away
         other.engine = Engine(self.options, memory, other.moment())
-        other.files(*rules)
+        if rules:
+            other.files(*rules)
         return other

@@ -6,10 +6,19 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from steadyd.model.fact import Answered, Bound, Step, UnitSeen
+from steadyd.model.fact import (
+    Answered,
+    Bound,
+    JobRan,
+    RulesChanged,
+    Silenced,
+    Step,
+    UnitSeen,
+)
 from steadyd.model.incident import CloseReason, Outcome, Suppression
-from steadyd.model.rule import Rule
+from steadyd.model.rule import Job, Rule, RuleSet, Source
 from steadyd.model.service import ServiceState
+from steadyd.model.silence import Silence, SilenceKind
 from tests.fakes.rulefiles import compiled
 from tests.fakes.world import CYCLE, FAILED, UP, World
 
@@ -358,3 +367,133 @@ def test_a_changed_rule_of_the_same_metrics_inherits_the_incident_and_its_steps(
 
     assert verbs(second) == ["restart"]
     assert len(w.engine.incidents) == 1
+
+
+# -- silences and deploys
+
+
+def silenced(world: World, seconds: float, *services: str, deploy: bool = False) -> Step:
+    kind = SilenceKind.DEPLOY if deploy else SilenceKind.SILENCE
+    now = world.moment().wall
+    silences = (Silence("s", kind, now, now + seconds, services),) if seconds else ()
+    return world.step(Silenced(silences))
+
+
+RESTARTS = "if memory:total_rss > 100m then alert, restart"
+
+
+def test_what_opens_inside_a_silence_is_told_and_acted_upon_when_it_ended() -> None:
+    w = world(RESTARTS, "with settle 20s")
+    silenced(w, 120)
+    ended = w.now + 120
+
+    assert told(*ticks(w, 200, 200, 200)) == []
+    assert len(w.engine.incidents) == 1
+    step = run_to(w, lambda s: bool(told(s)), 200)
+    assert told(step) == ["opened"]
+    assert w.now == pytest.approx(ended + 20, abs=1)
+    assert verbs(step) == ["restart"]
+
+
+def test_what_opens_and_closes_inside_a_silence_is_a_line_and_no_message() -> None:
+    w = world(RESTARTS)
+    silenced(w, 600, deploy=True)
+
+    steps = [*ticks(w, 200), w.wake(200 * M), *ticks(w, 200, 1, 1)]
+    assert told(*steps) == []
+    assert "nobody was told" in [line.text for step in steps for line in step.lines][-1]
+    suppressed = [reason for step in steps for _, reason in step.suppressed]
+    assert suppressed == [Suppression.DEPLOY]
+
+
+def test_a_resolve_of_an_earlier_alert_is_never_muted_and_no_verb_runs_inside() -> None:
+    w = world("if memory:total_rss > 100m then alert, after 1m restart, after 2m alert ops")
+    assert told(*ticks(w, 200)) == ["opened"]
+    silenced(w, 600)
+
+    steps = ticks(w, *[200] * 20)
+    assert told(*steps) == []
+    assert verbs(*steps) == []
+    assert told(*ticks(w, 1, 1)) == ["closed"]
+
+
+def test_a_silence_ends_early_and_is_of_some_services_only() -> None:
+    w = world(RESTARTS, "with settle 1s")
+    silenced(w, 600, "w*")
+    assert told(*ticks(w, 200)) == []
+    silenced(w, 0)
+    assert told(*ticks(w, 200)) == ["opened"]
+
+    w = world(RESTARTS)
+    silenced(w, 600, "other")
+    assert told(*ticks(w, 200)) == ["opened"]
+
+
+def test_a_service_that_goes_down_inside_a_deploy_and_stays_down_is_told() -> None:
+    w = world("if down for 10s then alert, restart", "with settle 5s")
+    silenced(w, 60, deploy=True)
+    w.step(UnitSeen(FAILED), after=1)
+
+    step = run_to(w, lambda s: bool(told(s)), 1)
+    assert told(step) == ["opened"]
+
+
+def test_silences_survive_a_crash_of_ours() -> None:
+    w = world(RESTARTS)
+    silenced(w, 600)
+    ticks(w, 200)
+    reborn = w.reborn(*rules(RESTARTS))
+    reborn.step(Bound("web", "systemd", "web.service"), UnitSeen(UP))
+
+    assert told(*ticks(reborn, 200, 200)) == []
+    assert told(run_to(reborn, lambda s: bool(told(s)), 200)) == ["opened"]
+
+
+# -- recurring jobs
+
+
+def jobs(world: World, *names: str, every: float = 300.0) -> Step:
+    some = tuple(Job(name, every, Source("jobs.inq", 1), "ops") for name in names)
+    return world.step(RulesChanged(RuleSet((), 0, some), frozenset({"default", "ops"})))
+
+
+def test_a_job_is_overdue_after_its_interval_and_a_minute_told_once_and_told_when_it_ran() -> None:
+    w = World()
+    jobs(w, "sweep", "backup")
+    assert told(w.step(JobRan("backup"), after=350)) == []
+    w.now = w.engine.wake_at() or 0
+    step = w.step()
+    assert [n.route for n in step.notifications] == ["ops"]
+    assert [n.incident.service for n in step.notifications if n.incident] == ["sweep"]
+    assert told(w.step(after=100)) == []
+    assert told(w.step(JobRan("sweep"), after=1)) == ["closed"]
+    assert told(w.step(JobRan("nobody"))) == []
+
+
+def test_a_job_is_muted_by_a_silence_and_not_forgotten() -> None:
+    w = World()
+    jobs(w, "sweep")
+    silenced(w, 1000)
+    assert told(w.step(after=500)) == []
+    assert told(w.step(after=501)) == ["opened"]
+
+
+def test_the_last_report_survives_and_a_job_that_is_gone_is_withdrawn() -> None:
+    w = World()
+    jobs(w, "sweep")
+    w.step(JobRan("sweep"), after=200)
+    reborn = w.reborn(away=100)
+    jobs(reborn, "sweep")
+    assert told(reborn.step(after=259)) == []
+    assert told(reborn.step(after=2)) == ["opened"]
+    assert told(jobs(reborn)) == ["closed"]
+
+
+def test_time_during_which_the_host_was_down_extends_a_job() -> None:
+    w = World()
+    jobs(w, "sweep")
+    reborn = w.reborn(away=10_000, same_boot=False, alive=w.moment().wall)
+    jobs(reborn, "sweep")
+
+    assert told(reborn.step(after=350)) == []
+    assert told(reborn.step(after=20)) == ["opened"]

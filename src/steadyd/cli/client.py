@@ -53,21 +53,21 @@ def ask(
     body: Any = None,
 ) -> Answer:
     """Send one request; `deadline` is in seconds, for all of it. Raises Unreachable."""
-    place = args.control or _place()
+    socket_path = args.control or place()
     try:
-        return _ask(place, path, method, time.monotonic() + deadline, body)
+        return _ask(socket_path, path, method, time.monotonic() + deadline, body)
     except FileNotFoundError as error:
-        raise Unreachable(_told(place, "there is no such socket; is it running?")) from error
+        raise Unreachable(_told(socket_path, "there is no such socket; is it running?")) from error
     except PermissionError as error:
         mend = "no right; it takes root or the group steadyd-admin"
-        raise Unreachable(_told(place, mend)) from error
+        raise Unreachable(_told(socket_path, mend)) from error
     except TimeoutError as error:
-        raise Unreachable(_told(place, f"no answer in {deadline:g} s")) from error
+        raise Unreachable(_told(socket_path, f"no answer in {deadline:g} s")) from error
     except ConnectionRefusedError as error:
-        raise Unreachable(_told(place, "nobody listens there; is it running?")) from error
+        raise Unreachable(_told(socket_path, "nobody listens there; is it running?")) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = clean(error) or type(error).__name__
-        raise Unreachable(_told(place, why)) from error
+        raise Unreachable(_told(socket_path, why)) from error
 
 
 def unreachable(error: Unreachable) -> int:
@@ -98,7 +98,7 @@ def daemon_of(args: argparse.Namespace) -> tuple[int, int]:
     Raises OSError.
     """
     with socket.socket(socket.AF_UNIX) as channel:
-        channel.connect(args.control or _place())
+        channel.connect(args.control or place())
         data = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, _ = _UCRED.unpack(data)
     return pid, uid
@@ -129,13 +129,13 @@ def _left(until: float) -> float:
     return left
 
 
-def _place() -> str:
+def place() -> str:
     """Return where the daemon listens: the user's own one, else that of the host."""
     try:
-        place = load(None).control
+        own = load(None).control
     except SettingsError:  # the daemon's business; where it listens by default is known
-        place = user_paths()[1]
-    return SYSTEM if os.path.exists(SYSTEM) and not os.path.exists(place) else place
+        own = user_paths()[1]
+    return SYSTEM if os.path.exists(SYSTEM) and not os.path.exists(own) else own
 
 
 def _told(place: str, why: str) -> str:

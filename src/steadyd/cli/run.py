@@ -135,6 +135,8 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
             config_file=settings.web.config_file,
             lifecycle=settings.web.enable_lifecycle,
             control=settings.control,
+            jobs=settings.job_socket,
+            token=settings.secret(settings.jobs.token, "jobs.token"),
         )
         await web.start()
         await _until_signal(app, web, supervisor)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from steadyd.model.incident import Action, Incident, Line
+from steadyd.model.silence import Silence
 from steadyd.model.snapshot import Chapter, FileView, ServiceView, Snapshot, Why
 from steadyd.ports import ReloadReport, Right, TestReport
 
@@ -131,6 +132,8 @@ def status(snapshot: Snapshot, trusted: bool = True) -> Json:
             "dead": snapshot.outbox.dead,
             "oldest_age_seconds": snapshot.outbox.oldest_age_seconds,
         },
+        "silences": [silence(each, trusted) for each in snapshot.silences],
+        "jobs": jobs(snapshot),
         "trouble": list(snapshot.trouble) if trusted else [WITHHELD for _ in snapshot.trouble],
     }
 
@@ -157,6 +160,38 @@ def reloaded(report: ReloadReport) -> Json:
         ],
     }
     return answer if report.ok else answer | {"error": "\n".join(report.errors)}
+
+
+def silences(values: Iterable[Silence], trusted: bool = True) -> Json:
+    """Return the answer to `silence list`."""
+    return {"silences": [silence(value, trusted) for value in values]}
+
+
+def silence(value: Silence, trusted: bool = True) -> Json:
+    """Return one silence or deploy."""
+    return {
+        "id": value.id,
+        "kind": str(value.kind),
+        "services": list(value.services),
+        "since": rfc3339(value.since),
+        "until": rfc3339(value.until),
+        "comment": value.comment if trusted or not value.comment else WITHHELD,
+        "by": value.by if trusted else WITHHELD,
+    }
+
+
+def jobs(snapshot: Snapshot) -> list[Json]:
+    """Return the recurring jobs."""
+    return [
+        {
+            "name": job.name,
+            "every_seconds": job.every,
+            "last": rfc3339(job.last),
+            "due": rfc3339(job.due),
+            "overdue": job.overdue,
+        }
+        for job in snapshot.jobs
+    ]
 
 
 def rights(values: Iterable[Right]) -> Json:

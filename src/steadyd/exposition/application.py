@@ -21,8 +21,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steadyd.exposition import api
+from steadyd.exposition.answer import Pieces, answer, caller_of
 from steadyd.exposition.connection import Caller
 from steadyd.exposition.metrics import Metrics, accepts_gzip, compress
+from steadyd.exposition.operator import Operator
 from steadyd.exposition.page import STYLE, page
 from steadyd.model.snapshot import Snapshot
 from steadyd.ports import Daemon
@@ -39,7 +41,8 @@ MANY = 150  # services, from which an answer is made in a thread
 BUSY = 8  # scrapes under way, from which a text may serve several
 SHARED_SECONDS = 1.0
 MOST, USUAL = 1000, 100  # entries of a list
-PIECE = 65_536  # bytes handed over at a time: a slow reader costs no more
+
+JOB_DONE = "/api/v1/job-done/"  # all that the job socket takes
 
 _SECURITY = {
     "content-security-policy": "default-src 'none'; style-src 'self'; base-uri 'none'; "
@@ -93,6 +96,8 @@ class Gate:
 
 
 def _refused_control(caller: Caller, acts: bool, request: Request) -> Response | None:
+    if caller.may_report and request.url.path.startswith(JOB_DONE):
+        return None
     if acts:
         log.info("control: %s asks for %s", caller.who, request.url.path)
     if caller.may_act or (caller.may_read and not acts):
@@ -111,8 +116,9 @@ def _from_a_page(request: Request) -> bool:
 class Handlers:
     """The answers."""
 
-    def __init__(self, daemon: Daemon, lifecycle: bool) -> None:
+    def __init__(self, daemon: Daemon, lifecycle: bool, token: str = "") -> None:
         self._daemon, self._lifecycle = daemon, lifecycle
+        self._operator = Operator(daemon, token)
         self._metrics = Metrics()
         self._scrapes = 0
         self._texts: dict[tuple[str, bool], tuple[float, Response]] = {}
@@ -134,6 +140,7 @@ class Handlers:
                 Route("/api/v1/incidents", self._incidents),
                 Route("/api/v1/actions", self._actions),
                 Route("/api/v1/why/{name:path}", self._why),
+                *self._operator.routes(),
                 Route("/api/v1/rights", self._rights),
                 Route("/api/v1/rights", self._deny, methods=acting),
                 Route("/api/v1/test-alert", self._test_alert, methods=acting),
@@ -143,9 +150,9 @@ class Handlers:
         )
 
     async def _page(self, request: Request) -> Response:
-        snapshot, trusted = await self._fresh(), _caller(request).trusted
+        snapshot, trusted = await self._fresh(), caller_of(request).trusted
         html = await _apart(snapshot, lambda: page(snapshot, trusted).encode("utf-8", "replace"))
-        return _Pieces(html, media_type="text/html")
+        return Pieces(html, media_type="text/html")
 
     async def _style(self, request: Request) -> Response:
         return Response(STYLE, media_type="text/css", headers={"cache-control": "max-age=300"})
@@ -178,7 +185,7 @@ class Handlers:
 
         text, content_type = await _apart(snapshot, work)
         headers = {"content-type": content_type, "vary": "accept, accept-encoding"}
-        return _Pieces(text, headers=headers | ({"content-encoding": "gzip"} if zipped else {}))
+        return Pieces(text, headers=headers | ({"content-encoding": "gzip"} if zipped else {}))
 
     @contextlib.contextmanager
     def scraping(self) -> Iterator[None]:
@@ -192,19 +199,19 @@ class Handlers:
                 self._texts = {}
 
     async def _reload(self, request: Request) -> Response:
-        if not (_caller(request).may_act or self._lifecycle):
+        if not (caller_of(request).may_act or self._lifecycle):
             raise HTTPException(
                 403, "this is off; start with --web.enable-lifecycle, or use `steadyd reload`"
             )
         report = await self._daemon.reload()
-        return _json(api.reloaded(report), 200 if report.ok else 500)
+        return answer(api.reloaded(report), 200 if report.ok else 500)
 
     async def _only_post(self, request: Request) -> Response:
         text = "Only POST or PUT requests allowed"
         return PlainTextResponse(text, 405, headers={"allow": "POST, PUT"})
 
     async def _status(self, request: Request) -> Response:
-        snapshot, trusted = await self._fresh(), _caller(request).trusted
+        snapshot, trusted = await self._fresh(), caller_of(request).trusted
         return await _answer(snapshot, lambda: api.status(snapshot, trusted))
 
     async def _services(self, request: Request) -> Response:
@@ -214,28 +221,28 @@ class Handlers:
 
     async def _incidents(self, request: Request) -> Response:
         found = await self._daemon.incidents(_limit(request, USUAL) or USUAL)
-        return _json(api.incidents(found, _caller(request).trusted))
+        return answer(api.incidents(found, caller_of(request).trusted))
 
     async def _actions(self, request: Request) -> Response:
         found = await self._daemon.actions(_limit(request, USUAL) or USUAL)
-        return _json(api.actions(found, _caller(request).trusted))
+        return answer(api.actions(found, caller_of(request).trusted))
 
     async def _why(self, request: Request) -> Response:
-        if not _caller(request).trusted:
+        if not caller_of(request).trusted:
             raise HTTPException(403, f"{request.url.path} is {api.WITHHELD}")
         name = request.path_params["name"]
         why = await self._daemon.why(name)
         if why is None:
             raise HTTPException(404, f"nobody watches a service {name}; `steadyd services` lists")
-        return _json(api.why(why))
+        return answer(api.why(why))
 
     async def _rights(self, request: Request) -> Response:
-        if not _caller(request).trusted:
+        if not caller_of(request).trusted:
             raise HTTPException(403, f"{request.url.path} is {api.WITHHELD}")
-        return _json(api.rights(self._daemon.rights_wanted()))
+        return answer(api.rights(self._daemon.rights_wanted()))
 
     async def _deny(self, request: Request) -> Response:
-        if not _caller(request).may_act:
+        if not caller_of(request).may_act:
             raise HTTPException(403, "only root may tell which rights are missing")
         known = {(right.service, str(right.verb)) for right in self._daemon.rights_wanted()}
         denied: dict[str, dict[str, str]] = {}
@@ -247,17 +254,17 @@ class Handlers:
             if (each.service, each.verb) in known:
                 denied.setdefault(each.service, {})[each.verb] = each.why[:MOST]
         self._daemon.deny(denied)
-        return _json({"ok": True})
+        return answer({"ok": True})
 
     async def _test_alert(self, request: Request) -> Response:
-        if not _caller(request).may_act:
+        if not caller_of(request).may_act:
             raise HTTPException(403, "test alerts are sent from the control socket only")
         route = request.path_params.get("route", "")
         try:
             reports = await self._daemon.test_alert(route)
         except KeyError as error:
             raise HTTPException(404, f"there is no route {route or 'default'}") from error
-        return _json(api.tested(reports))
+        return answer(api.tested(reports))
 
     async def _fresh(self, *, detail: bool = True) -> Snapshot:
         try:
@@ -274,19 +281,6 @@ class _Denied(msgspec.Struct):
     why: str
 
 
-class _Pieces(Response):
-    """A body that is handed over as fast as it is taken, not all at once."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": self.status_code}
-        await send({**start, "headers": list(self.raw_headers)})
-        body = memoryview(self.body)
-        for at in range(0, len(body), PIECE):
-            piece = bytes(body[at : at + PIECE])
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-
 class _Counted(Response):
     """A scrape's text; it is under way until the last byte was taken."""
 
@@ -297,11 +291,6 @@ class _Counted(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._handlers.scraping():
             await self._text(scope, receive, send)
-
-
-def _caller(request: Request) -> Caller:
-    caller: Caller = request.state.caller
-    return caller
 
 
 def _limit(request: Request, usual: int | None) -> int | None:
@@ -322,16 +311,11 @@ async def _apart(snapshot: Snapshot, work: Callable[[], T]) -> T:
 
 async def _answer(snapshot: Snapshot, make: Callable[[], api.Json]) -> Response:
     body = await _apart(snapshot, lambda: msgspec.json.encode(make()))
-    return _Pieces(body, media_type="application/json")
-
-
-def _json(value: api.Json, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    body = msgspec.json.encode(value)
-    return _Pieces(body, status, headers=headers, media_type="application/json")
+    return Pieces(body, media_type="application/json")
 
 
 def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _json({"error": text}, status, headers)
+    return answer({"error": text}, status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

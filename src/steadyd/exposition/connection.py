@@ -33,7 +33,8 @@ _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 class Caller(Struct, frozen=True):
     """Who is at the other end, and what they may do.
 
-    `trusted` callers see free text too (log lines, answers of init systems).
+    `trusted` callers see free text too (log lines, answers of init systems); who `may_report` may
+    tell that a recurring job ran.
     """
 
     control: bool
@@ -41,6 +42,7 @@ class Caller(Struct, frozen=True):
     may_read: bool = True
     may_act: bool = False
     trusted: bool = False
+    may_report: bool = False
 
 
 Welcome = Callable[[asyncio.Transport], Caller | None]

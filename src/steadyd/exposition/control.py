@@ -67,6 +67,29 @@ class ControlSocket:
         return self._readers if self._admins is None else self._admins
 
 
+class JobSocket:
+    """A socket at which every local user may tell that a recurring job ran, and nothing else."""
+
+    def __init__(self, path: str) -> None:
+        """Bind it. Raises WebError."""
+        self.path = path
+        self.listener = _bind(path, None, 0o111)
+        self._file = os.lstat(path).st_ino
+
+    def caller(self, connection: socket.socket) -> Caller:
+        """Return who is at the other end. Raises OSError."""
+        peer = peer_of(connection)
+        who = f"uid {peer.uid} (pid {peer.pid})"
+        return Caller(True, who, may_read=False, may_report=True)
+
+    def close(self) -> None:
+        """Stop listening and remove the file, if it still is ours."""
+        self.listener.close()
+        with contextlib.suppress(OSError):
+            if os.lstat(self.path).st_ino == self._file:
+                os.unlink(self.path)
+
+
 def peer_of(connection: socket.socket) -> Peer:
     """Return the process that connected, with its supplementary groups. Raises OSError."""
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
@@ -92,13 +115,13 @@ def _gid(name: str) -> int | None:
         return None
 
 
-def _bind(path: str, group: int | None) -> socket.socket:
+def _bind(path: str, group: int | None, mask: int = 0o117) -> socket.socket:
     if len(os.fsencode(path)) > LONGEST:
         raise WebConfigError(f"control socket {path}: the path is longer than {LONGEST} bytes")
     try:
         _make_folder(Path(path).parent)
         _remove_stale(path)
-        return _listening(path, group)
+        return _listening(path, group, mask)
     except OSError as error:
         raise WebError(
             f"cannot make the control socket {path}: {error.strerror}; choose another place with "
@@ -132,10 +155,10 @@ def _remove_stale(path: str) -> None:
         )
 
 
-def _listening(path: str, group: int | None) -> socket.socket:
+def _listening(path: str, group: int | None, mask: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        before = os.umask(0o117)
+        before = os.umask(mask)
         try:
             listener.bind(path)
         finally:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from steadyd.exposition.application import Gate, Handlers
 from steadyd.exposition.connection import Caller, Door
-from steadyd.exposition.control import ControlSocket
+from steadyd.exposition.control import ControlSocket, JobSocket
 from steadyd.exposition.listen import WebConfigError, WebError, bind, shown
 from steadyd.ports import Daemon
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MOST_TCP, MOST_CONTROL = 256, 64  # open connections: strangers cannot lock the operator out
 TCP_SECONDS, CONTROL_SECONDS = 20.0, 300.0  # for one request
+MOST_JOBS, JOB_SECONDS = 64, 10.0
 CLOSE_SECONDS = 1.0
 
 
@@ -39,14 +40,21 @@ class Web:
         config_file: str,
         lifecycle: bool,
         control: str,
+        jobs: str = "",
+        token: str = "",
     ) -> None:
-        """`listen` holds addresses (see `listen.parse`), `control` is a path; "" for none."""
+        """`listen` holds addresses (see `listen.parse`); `control`, `jobs` are paths, "" for none.
+
+        `token` lets jobs report over TCP.
+        """
         self.addresses: tuple[str, ...] = ()
         self._listen, self._config_file, self._control_path = tuple(listen), config_file, control
         self._config: WebConfig | None = None
         self._control: ControlSocket | None = None
+        self._jobs_path = jobs
+        self._job_socket: JobSocket | None = None
         self._listeners: list[socket.socket] = []
-        self._handlers = Handlers(daemon, lifecycle)
+        self._handlers = Handlers(daemon, lifecycle, token)
         self._doors: list[tuple[Door, socket.socket]] = []
 
     async def start(self) -> None:
@@ -61,6 +69,8 @@ class Web:
                 self._listeners.append(await bind(address))
             if self._control_path:
                 self._control = ControlSocket(self._control_path)
+            if self._jobs_path:
+                self._job_socket = JobSocket(self._jobs_path)
         except WebError:
             self.close()
             raise
@@ -89,6 +99,9 @@ class Web:
         if self._control is not None:
             self._control.close()
             self._control = None
+        if self._job_socket is not None:
+            self._job_socket.close()
+            self._job_socket = None
 
     def _open_doors(self) -> None:
         gate = Gate(self._handlers.application(), self._config)
@@ -109,6 +122,9 @@ class Web:
                 request_seconds=CONTROL_SECONDS,
             )
             self._doors.append((control, self._control.listener))
+        if self._job_socket is not None:
+            jobs = Door(gate, self._welcome_job, most=MOST_JOBS, request_seconds=JOB_SECONDS)
+            self._doors.append((jobs, self._job_socket.listener))
 
     def _context(self) -> ssl.SSLContext | None:
         return self._config.context if self._config is not None else None
@@ -119,6 +135,14 @@ class Web:
         if self._config is not None and not self._config.welcomes(certificate):
             return None
         return Caller(False, str(name[0]) if name else "?", trusted=bool(certificate))
+
+    def _welcome_job(self, transport: asyncio.Transport) -> Caller | None:
+        if self._job_socket is None:
+            return None
+        try:
+            return self._job_socket.caller(transport.get_extra_info("socket"))
+        except OSError:
+            return None
 
     def _welcome_control(self, transport: asyncio.Transport) -> Caller | None:
         if self._control is None:

@@ -24,6 +24,7 @@ class Situation(Struct, frozen=True):
     refused     why an earlier try showed that we lack the right, "" if none did
     allowed     of `exec`: the configuration allows its program
     depends_busy  an action is under way on what the unit depends on
+    muted       by a silence or a deploy, until `muted_until`
     """
 
     now: float
@@ -42,6 +43,8 @@ class Situation(Struct, frozen=True):
     allowed: bool = True
     window_open: bool = True
     depends_busy: bool = False
+    muted: Suppression | None = None
+    muted_until: float | None = None
 
 
 class Yes(Struct, frozen=True):
@@ -81,6 +84,8 @@ def _by_will(s: Situation) -> Answer | None:
         return No(Suppression.DRY_RUN, f"dry run: would {s.verb} now")
     if s.new:
         return No(Suppression.NEW_RULE, "the rule is new and was never false: it only alerts")
+    if s.muted is not None:
+        return Later(s.muted, f"a {s.muted} mutes the service", s.muted_until)
     if not s.window_open:
         return Later(Suppression.WINDOW, "the window of the rule is closed")
     return None

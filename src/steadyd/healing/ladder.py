@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from steadyd.healing.guard import HOUR, Later, No, Situation, Yes, may_act
 from steadyd.healing.verify import verdict
 from steadyd.model.fact import Answered, Course, Intent, Memory, Moment, Phase, Step
-from steadyd.model.incident import Action, Incident, Line, LineKind, Outcome
+from steadyd.model.incident import Action, Incident, Line, LineKind, Outcome, Suppression
 from steadyd.model.rule import Alert, Budget, CheckParams, Deed, Exec, Rule, Verb
 from steadyd.model.rule import Step as Rung
 from steadyd.model.service import UnitStatus
@@ -38,6 +38,8 @@ class Standing(Struct, frozen=True):
     status: UnitStatus | None
     above: UnitKey | None = None  # the unit of what the service depends on
     window_open: bool = True
+    muted: Suppression | None = None
+    muted_until: float | None = None  # monotonic
 
 
 class Ladder:
@@ -118,6 +120,15 @@ class Ladder:
             self._outcome(action, Outcome.CAME_BACK, "the condition came back")
             del self.actions[action.id]
 
+    def open_without_steps(self, incident: Incident) -> None:
+        """Start the course of an incident that has nothing to do but to be told."""
+        self._put(incident.id, Course(opened=self._now.mono))
+
+    def begin_again(self, incident: Incident, rule: Rule) -> None:
+        """Start the ladder of an incident now: it opened inside a silence that is over."""
+        course = replace(self.courses[incident.id], opened=self._now.mono, retry_at=None)
+        self._put(incident.id, replace(course, due_at=_due_at(rule, course)))
+
     def close(
         self, incident: Incident, rule: Rule | None, *, recovered: bool
     ) -> tuple[Action, ...]:
@@ -158,7 +169,7 @@ class Ladder:
         """Return the alerts of later steps that fell due; they are taken as sent."""
         course = self.courses[incident.id]
         elapsed = self._now.mono - course.opened
-        if at.phase is not Phase.FIRING or course.due_at is None:
+        if at.phase is not Phase.FIRING or course.due_at is None or at.muted is not None:
             return []
         due = [
             step
@@ -277,6 +288,8 @@ class Ladder:
             not isinstance(deed, Exec) or deed.command.split()[0] in self._allowed,
             at.window_open,
             at.above is not None and at.above in self._running,
+            at.muted,
+            at.muted_until,
         )
 
     def _ask(self, incident: Incident, at: Standing, deed: Deed) -> None:

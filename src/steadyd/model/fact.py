@@ -10,10 +10,12 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from steadyd.model.incident import Action, Incident, Line, Suppression
+from steadyd.model.job import JobState
 from steadyd.model.metric import Readings
 from steadyd.model.notification import Notification
 from steadyd.model.rule import RuleSet
 from steadyd.model.service import UnitStatus
+from steadyd.model.silence import Silence
 
 
 class Moment(Struct, frozen=True):
@@ -60,6 +62,18 @@ class UnitUnknown(Struct, frozen=True):
     reason: str
 
 
+class Silenced(Struct, frozen=True):
+    """These silences and deploys are in force from now on."""
+
+    silences: tuple[Silence, ...]
+
+
+class JobRan(Struct, frozen=True):
+    """A recurring job reported that it ran."""
+
+    name: str
+
+
 class Answered(Struct, frozen=True):
     """The init system answered a verb. `error` is "" when it was carried out.
 
@@ -78,7 +92,9 @@ class Sampled(Struct, frozen=True):
     tick: bool = False
 
 
-Fact = RulesChanged | Bound | Unbound | UnitSeen | UnitUnknown | Answered | Sampled
+Fact = (
+    RulesChanged | Silenced | JobRan | Bound | Unbound | UnitSeen | UnitUnknown | Answered | Sampled
+)
 
 
 class Intent(Struct, frozen=True):
@@ -177,8 +193,8 @@ class UnitMemory(Struct, frozen=True):
 class Step(Struct):
     """The engine's answer to one batch of facts: what to store, what to tell, what to ask for.
 
-    `states` None and `units` None mean: forget it. Everything is committed in one transaction
-    before anything is done.
+    `states`, `units` and `jobs` None mean: forget it; `silences` None: they are as before.
+    Everything is committed in one transaction before anything is done.
     """
 
     states: dict[str, RuleState | None] = field(default_factory=dict)
@@ -186,6 +202,8 @@ class Step(Struct):
     courses: dict[str, Course] = field(default_factory=dict)
     actions: dict[str, Action] = field(default_factory=dict)
     units: dict[str, UnitMemory | None] = field(default_factory=dict)
+    jobs: dict[str, JobState | None] = field(default_factory=dict)
+    silences: tuple[Silence, ...] | None = None
     lines: list[Line] = field(default_factory=list)
     notifications: list[Notification] = field(default_factory=list)
     intents: list[Intent] = field(default_factory=list)
@@ -196,8 +214,8 @@ class Step(Struct):
 class Memory(Struct, frozen=True):
     """What the store remembers when the daemon starts.
 
-    `same_boot` tells whether monotonic times in it still mean something; `paused` is the
-    monotonic time of the last commit. `recent` are the verbs of the last day, oldest first.
+    `same_boot` tells whether monotonic times in it still mean something; `alive` is the wall-clock
+    time at which the daemon was seen last. `recent` are the verbs of the last day, oldest first.
     """
 
     states: Mapping[str, RuleState] = field(default_factory=dict)
@@ -207,3 +225,6 @@ class Memory(Struct, frozen=True):
     units: Mapping[str, UnitMemory] = field(default_factory=dict)
     recent: tuple[Action, ...] = ()
     same_boot: bool = True
+    jobs: Mapping[str, JobState] = field(default_factory=dict)
+    silences: tuple[Silence, ...] = ()
+    alive: float = 0.0

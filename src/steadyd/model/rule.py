@@ -243,11 +243,29 @@ class Check(Struct, frozen=True):
     source: Source
 
 
+class Job(Struct, frozen=True):
+    """`sweep happens every 5 minutes`; `every` is in seconds, `owner` the route it is told to."""
+
+    name: str
+    every: float
+    source: Source
+    owner: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return its identity, beside those of rules."""
+        return f"job {self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.name} happens every {seconds(self.every)}"
+
+
 class RuleSet(Struct, frozen=True):
     """All that the rule files say now. `disabled` counts rules with a semantic error."""
 
     checks: tuple[Check, ...] = ()
     disabled: int = 0
+    jobs: tuple[Job, ...] = ()
 
     @property
     def rules(self) -> tuple[Rule, ...]:

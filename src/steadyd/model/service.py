@@ -6,6 +6,11 @@ from fnmatch import fnmatchcase
 from msgspec import Struct
 
 
+def printable_name(name: str) -> str:
+    """Return a name from outside as it may be shown."""
+    return name[:80] if name[:80].isprintable() else ascii(name[:80])
+
+
 def is_glob(name: str) -> bool:
     """Tell whether a service's name stands for several units: `puma@*`."""
     return any(sign in name for sign in "*?[")

@@ -9,6 +9,7 @@ from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.metric import MetricId, Readings, Sample
 from steadyd.model.rule import Severity
 from steadyd.model.service import ProcessId, ServiceState
+from steadyd.model.silence import Silence
 
 
 class InitView(Struct, frozen=True):
@@ -64,6 +65,16 @@ class OutboxView(Struct, frozen=True):
     sending: int = 0
     dead: int = 0
     oldest_age_seconds: float = 0.0
+
+
+class JobView(Struct, frozen=True):
+    """One recurring job; `last` is 0 if it never reported."""
+
+    name: str
+    every: float
+    last: float
+    due: float
+    overdue: bool
 
 
 class AlertView(Struct, frozen=True):
@@ -129,6 +140,8 @@ class Snapshot(Struct, frozen=True):
     outbox: OutboxView = OutboxView()
     counters: Counters = Counters()
     dry_run: bool = False
+    silences: tuple[Silence, ...] = ()
+    jobs: tuple[JobView, ...] = ()
     # what the daemon itself uses: virtual, rss, cpu_seconds, start_time_seconds, open_fds, max_fds
     own: Mapping[str, float] = field(default_factory=dict)
     trouble: tuple[str, ...] = ()  # sentences: "state.db: disk full, delivering from memory"

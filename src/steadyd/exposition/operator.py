@@ -1,0 +1,106 @@
+"""What an operator and recurring jobs tell the daemon: silences, deploys, `job-done`."""
+
+import hmac
+import logging
+from collections.abc import Mapping
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from steadyd.exposition import api
+from steadyd.exposition.answer import answer, caller_of
+from steadyd.model.service import printable_name
+from steadyd.model.silence import SilenceKind
+from steadyd.ports import Daemon
+
+log = logging.getLogger(__name__)
+
+MOST_SERVICES, MOST_COMMENT = 100, 500
+LONGEST = 30 * 86_400.0  # seconds of a silence
+
+
+class _Wish(msgspec.Struct):
+    """A silence that is asked for, or one that is to end."""
+
+    kind: SilenceKind = SilenceKind.SILENCE
+    seconds: float = 0.0
+    services: tuple[str, ...] = ()
+    comment: str = ""
+    id: str = ""
+
+
+class Operator:
+    """The answers to those who may act. `token` opens `job-done` over TCP, "" for nobody."""
+
+    def __init__(self, daemon: Daemon, token: str) -> None:
+        self._daemon, self._token = daemon, token
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        acting = ["POST"]
+        return [
+            Route("/api/v1/silences", self._list),
+            Route("/api/v1/silences", self._add, methods=acting),
+            Route("/api/v1/silences/expire", self._expire, methods=acting),
+            Route("/api/v1/jobs", self._jobs),
+            Route("/api/v1/job-done/{name:path}", self._job_done, methods=acting),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        return answer(api.silences(self._daemon.silences(), caller_of(request).trusted))
+
+    async def _add(self, request: Request) -> Response:
+        wish = await _wish(request)
+        seconds = wish.seconds
+        if wish.kind is SilenceKind.DEPLOY and not seconds:
+            seconds = self._daemon.deploy_seconds
+        if not 0 < seconds <= LONGEST:
+            raise HTTPException(400, "a silence lasts from a moment to 30 days: --for 1h")
+        silence = await self._daemon.silence(
+            wish.kind, wish.services, seconds, wish.comment, caller_of(request).who
+        )
+        return answer(api.silence(silence, True))
+
+    async def _expire(self, request: Request) -> Response:
+        wish = await _wish(request)
+        ended = await self._daemon.expire(wish.id, wish.kind, wish.services)
+        return answer({"ended": [each.id for each in ended]})
+
+    async def _jobs(self, request: Request) -> Response:
+        return answer({"jobs": api.jobs(self._daemon.snapshot())})
+
+    async def _job_done(self, request: Request) -> Response:
+        caller = caller_of(request)
+        if not (caller.may_act or caller.may_report or self._knows_token(request.headers)):
+            raise HTTPException(403, "it takes the control socket, the job socket, or the token")
+        name = request.path_params["name"]
+        if not await self._daemon.job_done(name):
+            shown = printable_name(name)
+            raise HTTPException(404, f"there is no job {shown}; check the name, or reload")
+        return answer({"ok": True})
+
+    def _knows_token(self, headers: Mapping[str, str]) -> bool:
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        known = self._token.encode()
+        return (
+            bool(known)
+            and kind.lower() == "bearer"
+            and hmac.compare_digest(given.strip().encode("utf-8", "replace"), known)
+        )
+
+
+async def _wish(request: Request) -> _Wish:
+    if not caller_of(request).may_act:
+        raise HTTPException(403, "silences are made over the control socket only")
+    try:
+        wish = msgspec.json.decode(await request.body() or b"{}", type=_Wish)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise HTTPException(400, str(error)) from None
+    if len(wish.services) > MOST_SERVICES or len(wish.comment) > MOST_COMMENT:
+        raise HTTPException(400, "too many services, or too long a comment")
+    if not all(text.isprintable() for text in (*wish.services, wish.comment)):
+        raise HTTPException(400, "a name or the comment holds a control character")
+    return wish
