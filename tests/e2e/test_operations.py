@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,12 +95,11 @@ def test_any_local_user_may_report_a_job_and_nothing_else(daemon: Local) -> None
         ("POST", "/api/v1/silences", 403),
         ("GET", "/metrics", 403),
     ):
-        connection = http.client.HTTPConnection("localhost")
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(str(jobs))
-        connection.request(method, path)
-        assert connection.getresponse().status == status, path
-        connection.close()
+        with closing(http.client.HTTPConnection("localhost")) as connection:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(str(jobs))
+            connection.request(method, path)
+            assert connection.getresponse().status == status, path
 
 
 def test_a_job_reports_over_http_with_the_token_only(daemon: Local) -> None:
@@ -113,8 +113,9 @@ def test_a_job_reports_over_http_with_the_token_only(daemon: Local) -> None:
     def post(authorization: str) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", daemon.port)
         headers = {"Authorization": authorization} if authorization else {}
-        connection.request("POST", "/api/v1/job-done/sweep", headers=headers)
-        return connection.getresponse().status
+        with closing(connection):
+            connection.request("POST", "/api/v1/job-done/sweep", headers=headers)
+            return connection.getresponse().status
 
     assert [post(text) for text in ("", "Bearer no", "Basic s3cr3t-token")] == [403, 403, 403]
     assert post("Bearer s3cr3t-token") == 200

@@ -17,6 +17,7 @@ from steadyd.model.incident import (
 from steadyd.model.metric import MetricId, Reading, Sample
 from steadyd.model.rule import Severity, Verb
 from steadyd.model.service import ProcessId, ServiceState
+from steadyd.model.silence import Silence, SilenceKind
 from steadyd.model.snapshot import (
     AlertView,
     Chapter,
@@ -204,6 +205,7 @@ class FakeDaemon:
         self.report = ReloadReport(True, 12, 0)
         self.reloads = 0
         self.denied: Denied = {}
+        self.muted: list[Silence] = []
         self.hang = asyncio.Event()
         self.hang.set()
 
@@ -241,6 +243,26 @@ class FakeDaemon:
     async def reload(self) -> ReloadReport:
         self.reloads += 1
         return self.report
+
+    deploy_seconds = 300.0
+
+    def silences(self) -> Sequence[Silence]:
+        return self.muted
+
+    async def silence(
+        self, kind: SilenceKind, services: Sequence[str], seconds: float, comment: str, by: str
+    ) -> Silence:
+        self.muted.append(Silence("s1", kind, AT, AT + seconds, tuple(services), comment, by))
+        return self.muted[-1]
+
+    async def expire(
+        self, id: str, kind: SilenceKind, services: Sequence[str]
+    ) -> Sequence[Silence]:
+        ended, self.muted = self.muted, []
+        return ended
+
+    async def job_done(self, name: str) -> bool:
+        return name == "sweep"
 
     def rights_wanted(self) -> Sequence[Right]:
         return [Right("puma", "systemd", "puma.service", Verb.RESTART, ("restart",))]

@@ -75,7 +75,45 @@ def test_a_text_is_read_as_inspeqtor_reads_it(case: dict[str, Any], tmp_path: Pa
     agree(entry, expect)
 
 
+JOBS = json.loads((Path(__file__).parents[1] / "data/conformance/jobs.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("case", JOBS, ids=[case["name"] for case in JOBS])
+def test_jobs_are_read_as_inspeqtor_reads_them(case: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "jobs.d" / "x.inq"
+    path.parent.mkdir()
+    path.write_bytes(text_of(case))
+
+    entry = answer(path)
+
+    errors = [d for d in entry["diagnostics"] if d["severity"] == "error"]
+    if case["ours_differs"]:
+        return
+    expect = case["expect"]
+    if not case["valid"]:
+        place = expect["error"]["line"], expect["error"]["column"]
+        assert (errors[0]["line"], errors[0]["column"]) == place, errors[0]
+        return
+    assert errors == []
+    [check] = entry["checks"]
+    assert check == {"check": "jobs", "params": expect["params"], "jobs": expect["jobs"]}
+
+
+@pytest.mark.parametrize("case", JOBS, ids=[case["name"] for case in JOBS])
+def test_jobs_in_other_rule_files_are_read_the_same_but_for_the_hash(
+    case: dict[str, Any], tmp_path: Path
+) -> None:
+    if not case["valid"] or "#" in case.get("input", "#"):
+        return
+    path = tmp_path / "x.inq"
+    path.write_bytes(text_of(case))
+
+    [check] = answer(path)["checks"]
+    assert check["jobs"] == case["expect"]["jobs"]
+
+
 def test_the_recordings_are_all_there() -> None:
+    assert len(JOBS) == 26
     assert len(CASES) == 131
     assert sum(case["valid"] for case in CASES) == 67
     assert sum(case["ours_differs"] for case in CASES) == 24

@@ -117,8 +117,7 @@ def test_an_inspeqtor_folder_is_read_as_it_is(folder: Path) -> None:
 
     assert limits(world) == {"host": ["5"], "app": ["7"]}
     assert world.errors == ()
-    said = [str(d.message) for d in judged(world, "jobs.d").diagnostics]
-    assert said == ["is not read by this version"]
+    assert [(job.name, job.every) for job in world.rules.jobs] == [("a", 3600.0)]
 
 
 def test_several_folders_count_in_their_order_and_a_file_once(folder: Path) -> None:

@@ -290,10 +290,22 @@ def test_no_nesting_is_too_deep_for_the_parser(text: str) -> None:
     assert parse(f"check service a if {text}").bad
 
 
-def test_check_jobs_is_told_as_later() -> None:
-    [error] = parse("check jobs\n  sweep happens every hour\n").diagnostics
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "check jobs\n  a happens §weekly",
+        "check jobs\n  a happens every 5 §seconds",
+        "check jobs\n  a happens every 5x §minutes",
+        "check jobs\n  a happens every 99999999999999 §days",
+        "check jobs\n  a §if x > 1 then alert",
+        "check jobs with owner\n§",
+        "check §job\n  a happens every day",
+    ],
+)
+def test_what_is_wrong_with_jobs_is_told_at_its_place(marked: str) -> None:
+    text, expected = unmark(marked)
 
-    assert (error.line, error.column) == (1, 7)
+    assert places(d for d in parse(text).diagnostics if d.is_error)[:1] == expected
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from steadyd.model.condition import (
     Leaf,
     Not,
     Operator,
-    Over,
 )
 from steadyd.model.metric import MetricId, Reading
 

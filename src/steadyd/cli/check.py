@@ -15,9 +15,9 @@ from steadyd.probes.catalogue import CATALOGUE
 from steadyd.rulefiles import inspeqtorconf, tree
 from steadyd.rulefiles.compile import Compiled, compile_file
 from steadyd.rulefiles.diagnostics import Diagnostic, Level, printable, render
+from steadyd.rulefiles.folder import parse_file
 from steadyd.rulefiles.judging import Known
 from steadyd.rulefiles.merge import merge
-from steadyd.rulefiles.parser import parse
 from steadyd.rulefiles.reading import Refused, find, read_text
 from steadyd.rulefiles.traps import traps
 
@@ -194,16 +194,12 @@ def _conf(conf: inspeqtorconf.Conf) -> dict[str, Any]:
 def _judge(path: str, known: Known) -> Entry:
     if os.path.basename(path) == inspeqtorconf.FILE_NAME:
         return _judge_conf(path)
-    kind = _later(path)
-    if kind:
-        error = Diagnostic(Level.ERROR, 1, 1, f"{kind} is not understood by this version")
-        return Entry(path, "", None, None, (error,))
     try:
         text, warnings = read_text(path, strict=False)
     except Refused as refused:
         return Entry(path, "", None, None, (Diagnostic(Level.ERROR, 1, 1, str(refused)),))
     said = tuple(Diagnostic(Level.WARNING, 1, 1, f"refused by the daemon: {w}") for w in warnings)
-    file = parse(text)
+    file = parse_file(path, text)
     if file.bad:
         return Entry(path, text, file, None, (*file.diagnostics, *said))
     compiled = compile_file(path, file, known)
@@ -226,21 +222,30 @@ def _with_traps(entry: Entry) -> Entry:
     return replace(entry, diagnostics=(*entry.diagnostics, *traps(entry.compiled, CATALOGUE)))
 
 
-def _later(path: str) -> str:
-    """Tell which kind of Inspeqtor's files this is that is read by a later version."""
-    folder = os.path.dirname(os.path.abspath(path))
-    return "a file of jobs.d" if os.path.basename(folder) == "jobs.d" else ""
-
-
 def _parsed(entry: Entry) -> list[dict[str, Any]]:
+    if entry.file is None:
+        return []
     openings = Openings(entry.compiled)
-    return [_check(check, openings) for check in entry.file.checks] if entry.file else []
+    jobs = [
+        {
+            "check": "jobs",
+            "params": _params(some.params),
+            "jobs": [{"job": j.name, "interval_ns": j.every * 10**9} for j in some.jobs],
+        }
+        for some in entry.file.jobs
+    ]
+    return [*(_check(check, openings) for check in entry.file.checks), *jobs]
+
+
+def _params(params: Sequence[tree.Param]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for param in params:
+        found.setdefault(param.key, param.value)
+    return found
 
 
 def _check(check: tree.Check, openings: Openings) -> dict[str, Any]:
-    params: dict[str, str] = {}
-    for param in check.params:
-        params.setdefault(param.key, param.value)
+    params = _params(check.params)
     rules = [_rule(rule, openings.of(rule.start)) for rule in check.rules]
     if check.name is None:
         return {"check": "host", "params": params, "rules": rules}

@@ -18,4 +18,4 @@ class JobState(Struct, frozen=True):
 
     def due(self, job: Job) -> float:
         """Return the wall-clock time from which on the job is overdue."""
-        return self.last + self.paused + max(0.0, job.every) + GRACE
+        return self.last + self.paused + job.every + GRACE

@@ -5,7 +5,7 @@ nothing, since the alert then goes to the default route.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from steadyd.model.rule import (
     Check,
     CheckParams,
     Exec,
+    Job,
     Rule,
     Source,
     Step,
@@ -49,6 +50,7 @@ class Compiled(Struct, frozen=True):
     drafts: tuple[Draft, ...]
     disabled: int
     diagnostics: tuple[Diagnostic, ...]
+    jobs: tuple[Job, ...] = ()
 
 
 def compile_file(path: str, file: tree.File, known: Known) -> Compiled:
@@ -69,7 +71,27 @@ class _Compiler(Conditions):
                 drafts.append(self._check(check))
             except Disabled:
                 self._disabled += len(check.rules)
-        return Compiled(self._path, tuple(drafts), self._disabled, self._report.done())
+        jobs = tuple(job for some in self._file.jobs for job in self._jobs(some))
+        return Compiled(self._path, tuple(drafts), self._disabled, self._report.done(), jobs)
+
+    def _jobs(self, written: tree.Jobs) -> Iterator[Job]:
+        owner = ""
+        for param in written.params:
+            if param.key != "owner":
+                text = f"the parameter {quoted(param.key)} has no meaning for jobs"
+                self._report.warning(param.start, text)
+            elif not owner:
+                owner = printable(param.value)
+                self._known_route(owner, param.value_start)
+        for job in written.jobs:
+            name = self._bare(job.name, job.start)
+            if not name.isprintable():
+                self._report.error(job.start, "the name of a job holds a control character")
+                continue
+            if job.every <= 0:
+                text = f"{quoted(name)} is overdue at once, and again a minute after each report"
+                self._report.warning(job.period_start, text)
+            yield Job(name, float(job.every), self._source(job.start), owner)
 
     def _check(self, check: tree.Check) -> Draft:
         service = HOST if check.name is None else self._service(check.name)

@@ -3,7 +3,7 @@
 from typing import Final, NoReturn
 
 from steadyd.rulefiles.diagnostics import Report, quoted
-from steadyd.rulefiles.lexer import END, INVALID, KEYWORDS, NAME, OPERATOR, Places, scan
+from steadyd.rulefiles.lexer import END, INVALID, KEYWORDS, NAME, OPERATOR, Places, Tokens, scan
 from steadyd.rulefiles.slips import mend
 
 SPELLED: Final = ("==", "!=")
@@ -16,8 +16,8 @@ class Stop(Exception):
 class Cursor:
     """Reads tokens one by one; `_broken` tells that a value of this rule was reported as bad."""
 
-    def __init__(self, text: str) -> None:
-        self._kinds, self._texts, self._starts = scan(text)
+    def __init__(self, text: str, tokens: Tokens | None = None) -> None:
+        self._kinds, self._texts, self._starts = tokens or scan(text)
         self._places = Places(text)
         self._report = Report(self._places)
         self._index = 0

@@ -17,8 +17,8 @@ from steadyd.rulefiles.diagnostics import Diagnostic, Level, Report, printable
 from steadyd.rulefiles.judging import Known, MetricCatalogue
 from steadyd.rulefiles.lexer import Places
 from steadyd.rulefiles.merge import merge
-from steadyd.rulefiles.parser import parse
-from steadyd.rulefiles.reading import Refused, find, read_text
+from steadyd.rulefiles.parser import parse, parse_jobs
+from steadyd.rulefiles.reading import Refused, find, is_of_jobs, read_text
 
 
 class LastGood(Protocol):
@@ -135,7 +135,7 @@ class RuleFiles:
         """Keep the last good text of a file in force."""
         if path not in self._good and self._last_good is not None:
             kept = self._last_good.get(path)
-            if kept is not None and not parse(kept).bad:
+            if kept is not None and not parse_file(path, kept).bad:
                 self._good[path] = kept
         good = self._good.get(path)
         compiled = None if good is None else self._compile(path, good, None, known)
@@ -144,13 +144,13 @@ class RuleFiles:
     def _parse(self, path: str, text: str) -> tree.File:
         cached = self._parsed.get(path)
         if cached is None or cached[0] != text:
-            cached = self._parsed[path] = (text, parse(text))
+            cached = self._parsed[path] = (text, parse_file(path, text))
         return cached[1]
 
     def _compile(self, path: str, text: str, file: tree.File | None, known: Known) -> Compiled:
         cached = self._compiled.get(path)
         if cached is None or cached[:2] != (text, known.routes):
-            compiled = compile_file(path, file or parse(text), known)
+            compiled = compile_file(path, file or parse_file(path, text), known)
             cached = self._compiled[path] = (text, known.routes, compiled)
         return cached[2]
 
@@ -167,6 +167,11 @@ class RuleFiles:
         for cache in (self._parsed, self._compiled):
             for path in cache.keys() - paths:
                 del cache[path]
+
+
+def parse_file(path: str, text: str) -> tree.File:
+    """Return the parse of a text, by the words of the folder that its file is in."""
+    return parse_jobs(text) if is_of_jobs(path) else parse(text)
 
 
 def defaults_of(values: Mapping[str, str]) -> CheckParams:

@@ -43,7 +43,7 @@ def expand(rules: RuleSet, members: Members) -> RuleSet:
             if taken.isdisjoint((member.service, member.unit)):
                 one = _one(check, member)
                 checks[member.service] = _both(checks.get(member.service), one)
-    return RuleSet(tuple(checks.values()), rules.disabled)
+    return replace(rules, checks=tuple(checks.values()))
 
 
 def _one(check: Check, member: Member) -> Check:

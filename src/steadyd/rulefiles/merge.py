@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from steadyd.model.condition import UP, Event, EventWord, Hold
-from steadyd.model.rule import HOST, Alert, Check, CheckParams, Rule, RuleSet
+from steadyd.model.rule import HOST, Alert, Check, CheckParams, Job, Rule, RuleSet
 from steadyd.rulefiles.compile import Compiled, Draft
 from steadyd.rulefiles.diagnostics import Diagnostic, Level
 
@@ -34,8 +34,10 @@ def merge(files: Iterable[Compiled]) -> Merged:
         disabled += file.disabled
         for draft in file.drafts:
             merger.add(file.path, draft)
+        for job in file.jobs:
+            merger.add_job(file.path, job)
     found = {path: tuple(some) for path, some in merger.diagnostics.items()}
-    return Merged(RuleSet(merger.checks(), disabled), found)
+    return Merged(RuleSet(merger.checks(), disabled, merger.jobs()), found)
 
 
 class _Merger:
@@ -44,6 +46,7 @@ class _Merger:
         self._drafts: dict[str, list[Check]] = {}
         self._seen: dict[str, dict[int, Rule]] = {}  # by key, then by what `with` says
         self._params: dict[CheckParams, int] = {}
+        self._jobs: dict[str, Job] = {}
 
     def add(self, path: str, draft: Draft) -> None:
         rules: list[Rule] = []
@@ -58,6 +61,18 @@ class _Merger:
             rules.append(replace(rule, ordinal=ordinal) if ordinal else rule)
         check = replace(draft.check, rules=tuple(rules))
         self._drafts.setdefault(check.service, []).append(check)
+
+    def add_job(self, path: str, job: Job) -> None:
+        """Take a job; of two with one name the first one counts."""
+        twin = self._jobs.setdefault(job.name, job)
+        found = self.diagnostics.setdefault(path, [])
+        if twin is not job and len(found) < _MOST:
+            text = f"the job {job.name} stands at {twin.source} already; that one counts"
+            place = job.source
+            found.append(Diagnostic(Level.ERROR, place.line, place.column, text))
+
+    def jobs(self) -> tuple[Job, ...]:
+        return tuple(self._jobs.values())
 
     def checks(self) -> tuple[Check, ...]:
         return tuple(_one(service, parts) for service, parts in self._drafts.items())

@@ -10,10 +10,12 @@ After an error the parse goes on at the next `if` or `check`, so that one run te
 
 from typing import Final
 
-from steadyd.rulefiles import quotes
+from steadyd.rulefiles import quotes, tree
 from steadyd.rulefiles.conditions import Conditions
 from steadyd.rulefiles.cursor import Stop
 from steadyd.rulefiles.diagnostics import quoted
+from steadyd.rulefiles.jobs import Jobs
+from steadyd.rulefiles.jobs import scan as scan_jobs
 from steadyd.rulefiles.lexer import END, NAME
 from steadyd.rulefiles.tree import Action, Check, File, Param, Rule, Word
 
@@ -25,33 +27,49 @@ def parse(text: str) -> File:
     return _Parser(text).file()
 
 
-class _Parser(Conditions):
-    def file(self) -> File:
+def parse_jobs(text: str) -> File:
+    """Return what a file of a folder `jobs.d` says, with all its syntax errors."""
+    return _Parser(text, scan_jobs(text)).file(jobs_only=True)
+
+
+class _Parser(Conditions, Jobs):
+    def file(self, *, jobs_only: bool = False) -> File:
         checks: list[Check] = []
+        jobs: list[tree.Jobs] = []
         if self._kind == END:
             self._report.warning(0, "the file holds no check")
         while self._kind != END:
             try:
-                checks.append(self._check())
+                found = self._check(jobs_only)
+                if isinstance(found, Check):
+                    checks.append(found)
+                else:
+                    jobs.append(found)
             except Stop:
                 self._recover()
                 if self._kind == "if":  # of a check that could not be read: for its errors
                     self._rules()
-        return File(tuple(checks), self._report.done(), self._places)
+        return File(tuple(checks), self._report.done(), self._places, tuple(jobs))
 
     # Checks
 
-    def _check(self) -> Check:
+    def _check(self, jobs_only: bool) -> Check | tree.Jobs:
         start = self._take("check")[1]
         kind = self._kind
         name = None
+        if self._text == "jobs" and kind in (NAME, "jobs"):
+            self._next()
+            params = self._params((NAME,))
+            return tree.Jobs(params, self._jobs(), start)
+        if jobs_only:
+            self._fail("`jobs`")
         if kind == "service":
             self._next()
             name = Word(*self._take(NAME, "the name of a service"))
         elif kind == "host":
             self._next()
         else:
-            self._fail("service", "host")
+            self._fail("service", "host", "`jobs`")
         may_follow = ("expose", "if") if name else ("if",)
         params = self._params(may_follow)
         exposed = self._exposed() if name else ()

@@ -17,7 +17,8 @@ SUFFIX: Final = ".inq"
 LARGEST: Final = 2**20  # bytes of one file
 MOST: Final = 10_000  # files of one folder
 BOM: Final = "\ufeff"
-LATER: Final = ("jobs.d",)  # of an Inspeqtor folder, not read yet
+SERVICES: Final = "services.d"
+JOBS: Final = "jobs.d"  # its files have words of their own
 
 
 class Refused(Exception):
@@ -40,16 +41,17 @@ def find(folders: Sequence[str]) -> tuple[list[str], list[Trouble]]:
     paths: dict[str, None] = {}
     troubles: list[Trouble] = []
     for folder in map(str, map(Path, folders)):
-        services = os.path.join(folder, "services.d")  # of an Inspeqtor folder
-        for place in (folder, *([services] if os.path.isdir(services) else [])):
+        below = [os.path.join(folder, name) for name in (SERVICES, JOBS)]  # an Inspeqtor folder
+        for place in (folder, *(place for place in below if os.path.isdir(place))):
             found, odd = _list(place)
             paths |= dict.fromkeys(found)
             troubles += odd
-        for name in LATER:
-            later = os.path.join(folder, name)
-            if os.path.lexists(later):
-                troubles.append(_trouble(later, "is not read by this version", Level.WARNING))
     return list(paths), troubles
+
+
+def is_of_jobs(path: str) -> bool:
+    """Tell whether a file is in a folder `jobs.d`."""
+    return os.path.basename(os.path.dirname(os.path.abspath(path))) == JOBS
 
 
 def read_text(path: str, *, strict: bool = True) -> tuple[str, list[str]]:

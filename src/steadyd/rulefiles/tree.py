@@ -179,6 +179,23 @@ class Check(NamedTuple):
     start: int
 
 
+class Job(NamedTuple):
+    """`sweep happens every 5 minutes`; `every` is in seconds, `period_start` where it stands."""
+
+    name: str
+    every: int
+    start: int
+    period_start: int
+
+
+class Jobs(NamedTuple):
+    """`check jobs …`."""
+
+    params: tuple[Param, ...]
+    jobs: tuple[Job, ...]
+    start: int
+
+
 class File(NamedTuple):
     """All that a text says, as far as it could be read.
 
@@ -188,6 +205,7 @@ class File(NamedTuple):
     checks: tuple[Check, ...]
     diagnostics: tuple[Diagnostic, ...]
     places: Places
+    jobs: tuple[Jobs, ...] = ()
 
     @property
     def bad(self) -> bool:
