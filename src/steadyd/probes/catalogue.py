@@ -1,4 +1,4 @@
-"""PURE: every metric that a rule may name (language.md); those of servers in `daemons/names.py`.
+"""PURE: every metric that a rule may name (language.md); those of servers in `names.py`.
 
 One entry serves rules, exposition, documentation and completion.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from steadyd.model.metric import Dimension, Kind, Metric, MetricId, Subject
-from steadyd.probes.daemons import names
+from steadyd.probes import names
 
 ANY: Final = "*"
 
