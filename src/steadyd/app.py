@@ -13,7 +13,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steadyd.delivery.dispatch import Dispatch
 from steadyd.delivery.outbox import Outbox
@@ -37,7 +37,7 @@ from steadyd.model.fact import (
     Step,
 )
 from steadyd.model.incident import Action, Incident, LineKind
-from steadyd.model.metric import Dimension, Kind, Metric, Subject
+from steadyd.model.metric import Dimension, Kind, Metric, MetricId, Readings, Subject
 from steadyd.model.notification import (
     DEFAULT_ROUTE,
     Notification,
@@ -70,6 +70,9 @@ from steadyd.store import Batch, Store
 from steadyd.view import RECENT, Surroundings, Tally, snapshot
 from steadyd.watch import Watch
 from steadyd.zone import local_zone
+
+if TYPE_CHECKING:
+    from steadyd.exposition.statsd import Statsd
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +132,7 @@ class App:
         if store.moved_aside:
             log.error("%s", store.moved_aside)
         self._tally, self._ticker, self.rights = Tally(), Ticker(), Rights()
+        self._statsd = _statsd(settings, self.hostname)
         self._supervisor = supervisor
         self._facts: deque[Fact] = deque()
         self._wake = asyncio.Event()
@@ -272,8 +276,17 @@ class App:
         elif self.watch.members and self._tasks is not None:
             self.begin(self.watch.list_members())
         self.tell(Sampled(await self.sampling.tick(), tick=True))
+        if self._tasks is not None and self._statsd is not None:
+            await self._caught_up()
+            await self._statsd.send(self._named())
         if self._tasks is not None:
             self.begin(self.sampling.ask_servers())
+
+    def _named(self) -> Iterable[tuple[str, Readings]]:
+        """Yield what the rules of each service name, as it reads now."""
+        for name in self.engine.subjects:
+            metrics = self.engine.metrics_of(name)
+            yield name, {metric: self.engine.reading(name, metric) for metric in metrics}
 
     async def _keep_house(self) -> None:
         kept = time.monotonic()
@@ -398,6 +411,7 @@ class App:
                 self.sampling.own(),
                 tuple(text for text in trouble if text),
                 self.rights.denied,
+                self.sampling.raw,
                 detail,
             ),
         )
@@ -477,6 +491,11 @@ class App:
         await self.rights.learn(wanted(self.engine), self.watch.inits)
 
     @property
+    def cycle_seconds(self) -> float:
+        """Seconds between two ticks."""
+        return self.settings.cycle_seconds
+
+    @property
     def deploy_seconds(self) -> float:
         """How long a deploy lasts that nobody ends."""
         return self.settings.deploy_seconds
@@ -526,6 +545,10 @@ class App:
         self.tell(Silenced(silences))
         await self._caught_up()
 
+    def curve(self, service: str, metric: MetricId) -> Sequence[float | None] | None:
+        """Return the last readings of a metric that a rule names, oldest first; None: none does."""
+        return self.sampling.recent.of(service, metric)
+
     async def job_done(self, name: str) -> bool:
         """Take note that a recurring job ran; False: there is no such job."""
         if f"job {name}" not in self.engine.jobs:
@@ -574,6 +597,22 @@ class App:
         )
         await self._save(self._post([notification]))
         self.post.nudge()
+
+
+def _statsd(settings: Settings, hostname: str) -> "Statsd | None":
+    """Return who sends to a statsd, None if nobody wants it. Raises SettingsError."""
+    if not settings.statsd:
+        return None
+    from steadyd.exposition.statsd import Statsd  # noqa: PLC0415 - few want it
+
+    def is_counter(service: str, metric: MetricId) -> bool:
+        entry = CATALOGUE.lookup(Subject.HOST if service == HOST else Subject.SERVICE, metric)
+        return entry is not None and _gains(entry)
+
+    try:
+        return Statsd(settings.statsd, hostname, is_counter)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _gains(metric: Metric) -> bool:

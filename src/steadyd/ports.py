@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from steadyd.model.incident import Action, Incident
-from steadyd.model.metric import Sample
+from steadyd.model.metric import MetricId, Sample
 from steadyd.model.rule import Verb
 from steadyd.model.service import UnitStatus
 from steadyd.model.silence import Silence, SilenceKind
@@ -220,6 +220,10 @@ class Daemon(Protocol):
         """Take root's word for which verbs we may not carry out."""
 
     @property
+    def cycle_seconds(self) -> float:
+        """Seconds between two ticks."""
+
+    @property
     def deploy_seconds(self) -> float:
         """How long a deploy lasts that nobody ends."""
 
@@ -235,6 +239,9 @@ class Daemon(Protocol):
         self, id: str, kind: SilenceKind, services: Sequence[str]
     ) -> Sequence[Silence]:
         """End the silence of an id, else all of a kind (of these services, if any are named)."""
+
+    def curve(self, service: str, metric: MetricId) -> Sequence[float | None] | None:
+        """Return the last readings of a metric that a rule names, oldest first; None: none does."""
 
     async def job_done(self, name: str) -> bool:
         """Take note that a recurring job ran; False: there is no such job."""

@@ -13,6 +13,7 @@ from steadyd.ports import Sampler, SampleTarget
 from steadyd.probes.daemons import Where
 from steadyd.probes.observer import Observer, Wanted, wanted_depth
 from steadyd.probes.servers import Server, Servers, families
+from steadyd.recent import Recent
 from steadyd.settings import Settings, SettingsError
 
 _WHERE = ("hostname", "socket", "username", "endpoint", "database")  # parameters of a server
@@ -26,6 +27,7 @@ class Sampling:
         self._observer = Observer(sampler)
         self._servers = Servers(settings.cycle_seconds)
         self._told: dict[str, Readings] = {}
+        self.recent = Recent()
         self._wants: dict[str, Wanted] = {}
         self._wants_of = -1
 
@@ -53,7 +55,9 @@ class Sampling:
             self._told = {name: self._servers.readings(name) for name in readings}
         else:
             self._told = {}
-        return self._with_servers(readings)
+        told = self._with_servers(readings)
+        self.recent.add(told.items())
+        return told
 
     async def look(self, names: Iterable[str]) -> Mapping[str, Readings]:
         """Return readings of some services between two ticks; servers are not asked for it."""

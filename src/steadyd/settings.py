@@ -57,6 +57,12 @@ class Jobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str = ""
 
 
+class Inspeqtor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[inspeqtor]`; `socket` is where its old protocol is served, "" for nowhere."""
+
+    socket: str = ""
+
+
 class Supervisord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[inits.supervisord]`; an empty `url` leaves the usual places to be looked at."""
 
@@ -94,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actions: Actions = Actions()
     exec: Exec = Exec()
     jobs: Jobs = Jobs()
+    inspeqtor: Inspeqtor = Inspeqtor()
     inits: Inits = Inits()
     path: str = ""
     over: Mapping[str, Any] = {}

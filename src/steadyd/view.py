@@ -1,6 +1,6 @@
 """The snapshot: everything that may be shown, read off the engine and its surroundings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct, field
 
@@ -115,6 +115,7 @@ class Surroundings(Struct, frozen=True):
     own: Mapping[str, float]
     trouble: tuple[str, ...]
     denied: Denied
+    raw: Callable[[str], Mapping[MetricId, float]]
     detail: bool
 
 
@@ -178,6 +179,7 @@ def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceV
         restarts={cause: memory.restarts.get(cause, 0) for cause in CAUSES},
         watched=tuple(_watched(engine, rule) for rule in rules),
         denied=around.denied.get(subject.name, {}),
+        daemon=around.raw(subject.name),
     )
 
 

@@ -244,7 +244,10 @@ class FakeDaemon:
         self.reloads += 1
         return self.report
 
-    deploy_seconds = 300.0
+    cycle_seconds, deploy_seconds = 15.0, 300.0
+
+    def curve(self, service: str, metric: MetricId) -> Sequence[float | None] | None:
+        return (1.0, None, 3.0) if service == "puma" else None
 
     def silences(self) -> Sequence[Silence]:
         return self.muted

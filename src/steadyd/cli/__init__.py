@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "services": "which unit each checked service resolves to, and why not",
     "status": "services, open incidents, rule files, outbox",
     "why": "every decision about a service",
+    "show": "the last readings of a metric, with a curve",
+    "export": "all numbers as JSON",
     "silence": "mute messages and verbs for a while",
     "deploy": "mute them around a deployment",
     "job-done": "tell that a recurring job ran",

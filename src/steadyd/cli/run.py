@@ -9,7 +9,7 @@ import logging
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,13 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
             token=settings.secret(settings.jobs.token, "jobs.token"),
         )
         await web.start()
-        await _until_signal(app, web, supervisor)
+        others = []
+        if settings.inspeqtor.socket:
+            # few hosts have cron lines and hooks of Inspeqtor's
+            from steadyd.exposition.inspeqtor import InspeqtorSocket
+
+            others.append(InspeqtorSocket(app, settings.inspeqtor.socket).run())
+        await _until_signal(app, web, supervisor, *others)
     finally:
         store.close()
     if store.trouble:
@@ -147,12 +153,14 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-async def _until_signal(app: App, web: Web, supervisor: Supervisor) -> None:
+async def _until_signal(
+    app: App, web: Web, supervisor: Supervisor, *others: Coroutine[Any, Any, None]
+) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: app.begin(app.reload()))
-    running = asyncio.create_task(app.run(web.run(), _say_ready(app, web, supervisor)))
+    running = asyncio.create_task(app.run(web.run(), _say_ready(app, web, supervisor), *others))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
     supervisor.stopping()

@@ -112,6 +112,9 @@ def _troubles(status: Json) -> list[str]:
         found.append("not ready: not all services have been looked up yet")
     if status.get("dry_run"):
         found.append("dry run: no verb is carried out")
+    for each in status.get("silences", ()):
+        what = clean(" ".join(each["services"])) or "everything"
+        found.append(f"muted by a {clean(each['kind'])} until {clean(each['until'])}: {what}")
     found += [clean(text) for text in status.get("trouble", ())]
     found += [
         f"init {i['name']} does not answer: {clean(i['reason'])}"

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from steadyd.model.incident import Action, Incident, Line
+from steadyd.model.metric import MetricId, Reading
 from steadyd.model.silence import Silence
 from steadyd.model.snapshot import Chapter, FileView, ServiceView, Snapshot, Why
 from steadyd.ports import ReloadReport, Right, TestReport
@@ -234,6 +235,45 @@ def measured(view: ServiceView) -> Json:
         elif metrics.setdefault(name, None) is None:
             missing[name] = reading.why_missing or "it is no number"
     return {"metrics": metrics, "missing": missing}
+
+
+def export(snapshot: Snapshot) -> Json:
+    """Return all numbers in the form of Inspeqtor's `export`."""
+    host = snapshot.host.readings if snapshot.host else {}
+    return {
+        "exported_at": int(snapshot.at),
+        "host": {"name": snapshot.hostname, "metrics": _values(host)},
+        "services": {
+            each.name: {
+                "name": each.name,
+                "pid": each.main_pid,
+                "metrics": _values(each.readings),
+            }
+            for each in snapshot.services
+        },
+    }
+
+
+def curve(values: Sequence[float | None], cycle: float) -> Json:
+    """Return the last readings of a metric and what is to be said of them."""
+    known = [value for value in values if value is not None]
+    return {
+        "values": list(values),
+        "cycle_seconds": cycle,
+        "min": min(known, default=None),
+        "max": max(known, default=None),
+        "avg": sum(known) / len(known) if known else None,
+        "now": values[-1] if values else None,
+    }
+
+
+def _values(readings: Mapping[MetricId, Reading]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for metric, reading in readings.items():
+        value = number(reading.value)
+        if value is not None:
+            found.setdefault(metric.family, {})[metric.name] = value
+    return found
 
 
 def by_incident(values: Iterable[Action]) -> dict[str, list[Action]]:

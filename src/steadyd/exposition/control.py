@@ -44,17 +44,18 @@ class ControlSocket:
     def __init__(self, path: str) -> None:
         """Bind it. Raises WebError."""
         self.path = path
-        self._admins, self._readers = _gid(ADMINS), _gid(READERS)
+        self._rights = self.rights()
         self.listener = _bind(path, self._group())
         self._file = os.lstat(path).st_ino
 
+    @staticmethod
+    def rights() -> "Rights":
+        """Return who may do what."""
+        return Rights(_gid(ADMINS), _gid(READERS))
+
     def caller(self, connection: socket.socket) -> Caller:
         """Return who is at the other end, and what they may do. Raises OSError."""
-        peer = peer_of(connection)
-        acts = peer.uid in (0, os.geteuid()) or self._admins in peer.groups
-        reads = acts or self._readers in peer.groups
-        who = f"uid {peer.uid} (pid {peer.pid})"
-        return Caller(True, who, may_read=reads, may_act=acts, trusted=reads)
+        return self._rights.caller(connection)
 
     def close(self) -> None:
         """Stop listening and remove the file, if it still is ours."""
@@ -64,7 +65,23 @@ class ControlSocket:
                 os.unlink(self.path)
 
     def _group(self) -> int | None:
-        return self._readers if self._admins is None else self._admins
+        rights = self._rights
+        return rights.readers if rights.admins is None else rights.admins
+
+
+class Rights(Struct, frozen=True):
+    """Who may do what on a socket: the groups that act and that read, None where there is none."""
+
+    admins: int | None
+    readers: int | None
+
+    def caller(self, connection: socket.socket) -> Caller:
+        """Return who is at the other end, and what they may do. Raises OSError."""
+        peer = peer_of(connection)
+        acts = peer.uid in (0, os.geteuid()) or self.admins in peer.groups
+        reads = acts or self.readers in peer.groups
+        who = f"uid {peer.uid} (pid {peer.pid})"
+        return Caller(True, who, may_read=reads, may_act=acts, trusted=reads)
 
 
 class JobSocket:
@@ -73,7 +90,7 @@ class JobSocket:
     def __init__(self, path: str) -> None:
         """Bind it. Raises WebError."""
         self.path = path
-        self.listener = _bind(path, None, 0o111)
+        self.listener = open_socket(path)
         self._file = os.lstat(path).st_ino
 
     def caller(self, connection: socket.socket) -> Caller:
@@ -113,6 +130,11 @@ def _gid(name: str) -> int | None:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         return None
+
+
+def open_socket(path: str) -> socket.socket:
+    """Return a listener that every local user may connect to. Raises WebError."""
+    return _bind(path, None, 0o111)
 
 
 def _bind(path: str, group: int | None, mask: int = 0o117) -> socket.socket:

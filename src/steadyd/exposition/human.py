@@ -4,6 +4,7 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _PERCENT = ("cpu", "disk", "swap")
 NOTHING = "–"
+BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def size(value: float | None) -> str:
@@ -47,3 +48,12 @@ def measure(metric: str, value: float | None) -> str:
     if family in _PERCENT or name == "fd_ratio":
         return f"{value:.1f} %"
     return count(value)
+
+
+def sparkline(values: list[float]) -> str:
+    """Return values as blocks of eight heights, oldest left; "" for none."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    width = (high - low) or 1.0
+    return "".join(BLOCKS[round((value - low) / width * (len(BLOCKS) - 1))] for value in values)

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from steadyd.exposition import api
 from steadyd.exposition.answer import answer, caller_of
+from steadyd.model.metric import MetricId
 from steadyd.model.service import printable_name
 from steadyd.model.silence import SilenceKind
 from steadyd.ports import Daemon
@@ -46,6 +47,8 @@ class Operator:
             Route("/api/v1/silences", self._add, methods=acting),
             Route("/api/v1/silences/expire", self._expire, methods=acting),
             Route("/api/v1/jobs", self._jobs),
+            Route("/api/v1/export", self._export),
+            Route("/api/v1/show/{service:path}/{metric}", self._show),
             Route("/api/v1/job-done/{name:path}", self._job_done, methods=acting),
         ]
 
@@ -71,6 +74,18 @@ class Operator:
 
     async def _jobs(self, request: Request) -> Response:
         return answer({"jobs": api.jobs(self._daemon.snapshot())})
+
+    async def _export(self, request: Request) -> Response:
+        return answer(api.export(await self._daemon.fresh()))
+
+    async def _show(self, request: Request) -> Response:
+        service, metric = request.path_params["service"], request.path_params["metric"]
+        family, _, name = metric.partition(":")
+        values = self._daemon.curve(service, MetricId(family, name))
+        if not values:
+            shown = f"{printable_name(service)} {printable_name(metric)}"
+            raise HTTPException(404, f"there are no readings of {shown}: does a rule name it?")
+        return answer(api.curve(values, self._daemon.cycle_seconds))
 
     async def _job_done(self, request: Request) -> Response:
         caller = caller_of(request)
