@@ -25,9 +25,11 @@ from steadyd.engine import Engine, Options
 from steadyd.healing.ladder import make_id
 from steadyd.healing.remedies import carry_out, run_program
 from steadyd.model.fact import (
+    Alerted,
     Answered,
     Bound,
     Fact,
+    ForeignAlert,
     Intent,
     JobRan,
     Moment,
@@ -548,6 +550,10 @@ class App:
     def curve(self, service: str, metric: MetricId) -> Sequence[float | None] | None:
         """Return the last readings of a metric that a rule names, oldest first; None: none does."""
         return self.sampling.recent.of(service, metric)
+
+    def alerted(self, alerts: Sequence[ForeignAlert]) -> None:
+        """Take what Alertmanager tells."""
+        self.tell(Alerted(tuple(alerts)))
 
     async def job_done(self, name: str) -> bool:
         """Take note that a recurring job ran; False: there is no such job."""

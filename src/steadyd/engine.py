@@ -28,6 +28,7 @@ from steadyd.model.condition import (
 )
 from steadyd.model.decision import Opened, Resolved
 from steadyd.model.fact import (
+    Alerted,
     Answered,
     Bound,
     Fact,
@@ -169,10 +170,8 @@ class Engine:
         match fact:
             case RulesChanged():
                 self._rules_changed(fact)
-            case Silenced():
-                self._silenced(fact)
-            case JobRan():
-                self._ran(fact.name)
+            case Silenced() | JobRan() | Alerted():
+                self._heard(fact)
             case Bound():
                 self._bound(fact)
             case UnitSeen():
@@ -183,6 +182,15 @@ class Engine:
                 self._answered(fact)
             case Sampled():
                 self._sampled(fact)
+
+    def _heard(self, fact: Silenced | JobRan | Alerted) -> None:
+        match fact:
+            case Silenced():
+                self._silenced(fact)
+            case JobRan():
+                self._ran(fact.name)
+            case Alerted():
+                self._alerted(fact)
 
     def _rules_changed(self, fact: RulesChanged) -> None:
         self._routes = fact.routes
@@ -402,6 +410,16 @@ class Engine:
 
     def _event(self, service: str, event: Event) -> Reading:
         return self.subjects[service].event(event, self._now, self.options.cycle)
+
+    def _alerted(self, fact: Alerted) -> None:
+        """Take what Alertmanager says of services that rules name with `alerted`."""
+        for subject in self.subjects.values():
+            label = dict(subject.params.given).get("alert_label", "name")
+            about = [each for each in fact.alerts if each.labels.get(label) == subject.name]
+            for each in about:
+                subject.alerts[each.name] = each.firing
+            if about:
+                self._events(subject)
 
     # -- silences
 
@@ -727,7 +745,7 @@ def _rank(fact: Fact) -> int:
     match fact:
         case RulesChanged():
             return 0
-        case Silenced() | JobRan() | Bound() | Unbound():
+        case Silenced() | JobRan() | Alerted() | Bound() | Unbound():
             return 1
         case UnitSeen() | UnitUnknown():
             return 2

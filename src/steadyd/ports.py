@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from steadyd.model.fact import ForeignAlert
 from steadyd.model.incident import Action, Incident
 from steadyd.model.metric import MetricId, Sample
 from steadyd.model.rule import Verb
@@ -242,6 +243,9 @@ class Daemon(Protocol):
 
     def curve(self, service: str, metric: MetricId) -> Sequence[float | None] | None:
         """Return the last readings of a metric that a rule names, oldest first; None: none does."""
+
+    def alerted(self, alerts: Sequence[ForeignAlert]) -> None:
+        """Take what Alertmanager tells."""
 
     async def job_done(self, name: str) -> bool:
         """Take note that a recurring job ran; False: there is no such job."""

@@ -122,6 +122,24 @@ def test_a_job_reports_over_http_with_the_token_only(daemon: Local) -> None:
     assert "s3cr3t" not in daemon.log()
 
 
+def test_alertmanager_tells_over_an_authenticated_door_only(daemon: Local) -> None:
+    daemon.rule("app", "check service app\n  if alerted HighLatency then alert\n")
+    daemon.start()
+    body = json.dumps(
+        {"alerts": [{"status": "firing", "labels": {"alertname": "HighLatency", "name": "app"}}]}
+    )
+    with closing(http.client.HTTPConnection("127.0.0.1", daemon.port)) as connection:
+        connection.request("POST", "/api/v1/alertmanager", body)
+        assert connection.getresponse().status == 403
+    for text, status in ((body, 200), ("{}", 400), ("nonsense", 400)):
+        with closing(http.client.HTTPConnection("localhost")) as connection:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(str(daemon.control))
+            connection.request("POST", "/api/v1/alertmanager", text)
+            assert connection.getresponse().status == status
+    until(lambda: daemon.incidents("app"), what="the incident")
+
+
 def test_an_overdue_job_is_told_and_told_again_when_it_ran(daemon: Local) -> None:
     daemon.rule("jobs", "check jobs\n  sweep happens every -1 minutes\n")
     daemon.start()

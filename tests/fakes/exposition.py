@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from steadyd.model.fact import ForeignAlert
 from steadyd.model.incident import (
     Action,
     CloseReason,
@@ -263,6 +264,9 @@ class FakeDaemon:
     ) -> Sequence[Silence]:
         ended, self.muted = self.muted, []
         return ended
+
+    def alerted(self, alerts: Sequence[ForeignAlert]) -> None:
+        self.foreign = list(alerts)
 
     async def job_done(self, name: str) -> bool:
         return name == "sweep"

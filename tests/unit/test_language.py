@@ -7,8 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from steadyd.model.fact import (
+    Alerted,
     Answered,
     Bound,
+    ForeignAlert,
     JobRan,
     RulesChanged,
     Silenced,
@@ -497,3 +499,20 @@ def test_time_during_which_the_host_was_down_extends_a_job() -> None:
 
     assert told(reborn.step(after=350)) == []
     assert told(reborn.step(after=20)) == ["opened"]
+
+
+# -- alerts of others
+
+
+def test_alerted_is_true_while_alertmanager_says_so_for_this_service() -> None:
+    w = world("if alerted HighLatency for 20s then alert, restart")
+
+    def tell(service: str, firing: bool, name: str = "HighLatency") -> Step:
+        return w.step(Alerted((ForeignAlert(name, {"name": service}, firing),)), after=1)
+
+    assert told(tell("other", True), tell("web", True, "Another"), *ticks(w, 1, 1)) == []
+    assert told(tell("web", True)) == []
+    step = run_to(w, lambda s: bool(told(s)), 1)
+    assert told(step) == ["opened"]
+    assert verbs(step) == ["restart"]
+    assert told(tell("web", False), *ticks(w, 1, 1)) == ["closed"]

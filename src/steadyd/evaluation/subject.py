@@ -44,6 +44,7 @@ class Subject(Struct):
     up_since: float | None = None
     latched: dict[EventWord, float] = field(default_factory=dict)
     changes: list[float] = field(default_factory=list)
+    alerts: dict[str, bool] = field(default_factory=dict)  # of Alertmanager, by name
 
     def bind(self, unit: UnitKey | None) -> None:
         """Take note of which unit the name stands for; what was known of another one is void."""
@@ -94,13 +95,15 @@ class Subject(Struct):
 
     def event(self, event: Event, now: Moment, cycle: float) -> Reading:
         """Return 1 if an event of the service is true, 0 if it is not."""
+        if event.word is EventWord.ALERTED:
+            firing = self.alerts.get(event.name)
+            why = f"Alertmanager told nothing of {event.name} yet"
+            return Reading(None, why) if firing is None else Reading(float(firing))
         if self.status is None:
             return Reading(None, self.reason)
         if event.word is EventWord.FLAPPING:
             recent = [at for at in self.changes if now.mono - at < FLAP_SECONDS]
             return Reading(float(len(recent) >= FLAPS))
-        if event.word is EventWord.ALERTED:
-            return Reading(None, "no Alertmanager tells of this service")
         at = self.latched.get(event.word)
         if at is None:
             return Reading(0.0)

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from steadyd.exposition import api
 from steadyd.exposition.answer import answer, caller_of
+from steadyd.model.fact import ForeignAlert
 from steadyd.model.metric import MetricId
 from steadyd.model.service import printable_name
 from steadyd.model.silence import SilenceKind
@@ -20,6 +21,7 @@ from steadyd.ports import Daemon
 log = logging.getLogger(__name__)
 
 MOST_SERVICES, MOST_COMMENT = 100, 500
+MOST_ALERTS = 1000  # of one post
 LONGEST = 30 * 86_400.0  # seconds of a silence
 
 
@@ -31,6 +33,17 @@ class _Wish(msgspec.Struct):
     services: tuple[str, ...] = ()
     comment: str = ""
     id: str = ""
+
+
+class _Alert(msgspec.Struct):
+    status: str
+    labels: dict[str, str]
+
+
+class _Webhook(msgspec.Struct):
+    """What Alertmanager posts (its documentation, webhook_config), as far as it is used."""
+
+    alerts: list[_Alert]
 
 
 class Operator:
@@ -47,6 +60,7 @@ class Operator:
             Route("/api/v1/silences", self._add, methods=acting),
             Route("/api/v1/silences/expire", self._expire, methods=acting),
             Route("/api/v1/jobs", self._jobs),
+            Route("/api/v1/alertmanager", self._alerted, methods=acting),
             Route("/api/v1/export", self._export),
             Route("/api/v1/show/{service:path}/{metric}", self._show),
             Route("/api/v1/job-done/{name:path}", self._job_done, methods=acting),
@@ -86,6 +100,23 @@ class Operator:
             shown = f"{printable_name(service)} {printable_name(metric)}"
             raise HTTPException(404, f"there are no readings of {shown}: does a rule name it?")
         return answer(api.curve(values, self._daemon.cycle_seconds))
+
+    async def _alerted(self, request: Request) -> Response:
+        if not caller_of(request).trusted:
+            raise HTTPException(403, "alerts are taken with authentication only")
+        try:
+            told = msgspec.json.decode(await request.body(), type=_Webhook)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise HTTPException(400, str(error)) from None
+        if len(told.alerts) > MOST_ALERTS:
+            raise HTTPException(413, f"more than {MOST_ALERTS} alerts in one post")
+        self._daemon.alerted(
+            [
+                ForeignAlert(each.labels.get("alertname", ""), each.labels, each.status == "firing")
+                for each in told.alerts
+            ]
+        )
+        return answer({"ok": True})
 
     async def _job_done(self, request: Request) -> Response:
         caller = caller_of(request)

@@ -68,6 +68,20 @@ class Silenced(Struct, frozen=True):
     silences: tuple[Silence, ...]
 
 
+class ForeignAlert(Struct, frozen=True):
+    """An alert that Alertmanager tells of: its name, its labels, and whether it fires."""
+
+    name: str
+    labels: Mapping[str, str]
+    firing: bool
+
+
+class Alerted(Struct, frozen=True):
+    """Alertmanager told of these alerts."""
+
+    alerts: tuple[ForeignAlert, ...]
+
+
 class JobRan(Struct, frozen=True):
     """A recurring job reported that it ran."""
 
@@ -93,7 +107,16 @@ class Sampled(Struct, frozen=True):
 
 
 Fact = (
-    RulesChanged | Silenced | JobRan | Bound | Unbound | UnitSeen | UnitUnknown | Answered | Sampled
+    RulesChanged
+    | Silenced
+    | JobRan
+    | Alerted
+    | Bound
+    | Unbound
+    | UnitSeen
+    | UnitUnknown
+    | Answered
+    | Sampled
 )
 
 

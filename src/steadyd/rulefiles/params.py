@@ -123,13 +123,12 @@ _OBEYED: Final[dict[str, Callable[[str], object]]] = {
 _LATER: Final[dict[str, Callable[[str], object]]] = {
     "group": _text,
     "quiet": _duration,
-    "alert_label": _text,
 }
 # Those of the daemon families; kept for them as they are.
 _FAMILIES: Final[dict[str, Callable[[str], object]]] = dict.fromkeys(
     ("hostname", "socket", "username", "password", "endpoint", "database"), str
 ) | {"port": _port}
-_KNOWN: Final = _OBEYED | _LATER | _FAMILIES
+_KNOWN: Final = {"alert_label": _text} | _OBEYED | _LATER | _FAMILIES
 
 # A bad value of these decides about verbs: the check may only alert.
 _DECISIVE: Final = frozenset(
