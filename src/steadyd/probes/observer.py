@@ -20,6 +20,7 @@ SLICE = 50  # services sampled before the loop gets its turn: about 5 ms
 HOST_DEADLINE = 5.0  # seconds; a mount that hangs must not hold the tick back
 DISK = "disk"
 FDS = frozenset((MetricId("process", "fds"), MetricId("process", "fd_ratio")))
+SAMPLED = frozenset(("memory", "cpu", "process"))  # families that samples of processes tell
 LIGHT = frozenset(
     (MetricId("memory", "rss"), MetricId("memory", "total_rss"), MetricId("process", "count"))
 )
@@ -129,5 +130,5 @@ def wanted_depth(metrics: frozenset[MetricId]) -> Depth:
     """Return how deep a tick has to look for the metrics that rules name."""
     if metrics & FDS:
         return Depth.FULL
-    sampled = {m for m in metrics if m.family != "init" and m not in EXTRA}
+    sampled = {m for m in metrics if m.family in SAMPLED} - EXTRA
     return Depth.MEMORY if sampled <= LIGHT else Depth.USUAL
