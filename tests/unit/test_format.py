@@ -232,6 +232,8 @@ def test_what_check_refuses_to_read_is_refused(
     assert main(["fmt", str(file)]) == 1
     assert "may be written by everybody" in capsys.readouterr().err
     assert file.read_text() == UGLY
+    assert main(["fmt", "--diff", str(file)]) == 1
+    assert capsys.readouterr().out == ""
     assert main(["fmt", str(file.with_name("none.inq"))]) == 1
     file.with_name("latin.inq").write_bytes(b"check service \xe9")
     assert main(["fmt", str(file.with_name("latin.inq"))]) == 1

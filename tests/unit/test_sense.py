@@ -64,6 +64,8 @@ def test_what_makes_no_sense_is_a_warning_at_its_place(head: str, marked: str, w
         "if cpu:user > 350% then alert",
         "if cpu:user > 3 and cpu:user < 5 then alert",
         "if cpu:user < 3 or cpu:user > 5 then alert",
+        "if io:read > 100k/sec and io:read < 100k then alert",
+        "if io:read > 100k/min and io:read < 100k/sec then alert",
         "if cpu:user > 5 and cpu:system < 3 then alert",
         "if memory:rss > 5g and avg memory:rss over 5m < 3g then alert",
         "if process:fd_ratio >= 100% then alert",
