@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -10,11 +11,14 @@ from steadyd.evaluation.subject import Subject
 from steadyd.model.metric import MetricId, Readings, Sample
 from steadyd.model.rule import HOST
 from steadyd.ports import Sampler, SampleTarget
-from steadyd.probes.daemons import Where
+from steadyd.probes.names import families
 from steadyd.probes.observer import Observer, Wanted, wanted_depth
-from steadyd.probes.servers import Server, Servers, families
 from steadyd.recent import Recent
 from steadyd.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from steadyd.probes.daemons import Where
+    from steadyd.probes.servers import Server, Servers
 
 _WHERE = ("hostname", "socket", "username", "endpoint", "database")  # parameters of a server
 
@@ -25,7 +29,7 @@ class Sampling:
     def __init__(self, engine: Engine, sampler: Sampler, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
         self._observer = Observer(sampler)
-        self._servers = Servers(settings.cycle_seconds)
+        self._servers: Servers | None = None  # made when a rule first names one: it costs memory
         self._told: dict[str, Readings] = {}
         self.recent = Recent()
         self._wants: dict[str, Wanted] = {}
@@ -46,7 +50,17 @@ class Sampling:
 
     def rules_changed(self) -> None:
         """Take note that the engine has other rules."""
-        self._servers.watch(self._named())
+        asked = {
+            name: found
+            for name in self._engine.subjects
+            if (found := families(self._engine.metrics_of(name)))
+        }
+        if asked and self._servers is None:
+            from steadyd.probes.servers import Servers  # noqa: PLC0415
+
+            self._servers = Servers(self._settings.cycle_seconds)
+        if self._servers is not None:
+            self._servers.watch(self._named(asked))
 
     async def tick(self) -> Mapping[str, Readings]:
         """Return the readings of a tick."""
@@ -81,19 +95,20 @@ class Sampling:
             return readings
         return {name: {**some, **self._told.get(name, {})} for name, some in readings.items()}
 
-    def _named(self) -> list[Server]:
-        """Return the servers that the rules name."""
+    def _named(self, asked: Mapping[str, Mapping[str, frozenset[str]]]) -> "list[Server]":
+        """Return the servers that the rules name, by service and family."""
+        from steadyd.probes.servers import Server  # noqa: PLC0415
+
         found = []
-        for name, subject in self._engine.subjects.items():
-            asked = families(self._engine.metrics_of(name))
-            if not asked:
-                continue
-            where, trouble = self._place(subject)
-            found += [Server(name, family, where, some, trouble) for family, some in asked.items()]
+        for name, some in asked.items():
+            where, trouble = self._place(self._engine.subjects[name])
+            found += [Server(name, family, where, names, trouble) for family, names in some.items()]
         return found
 
-    def _place(self, subject: Subject) -> tuple[Where, str]:
+    def _place(self, subject: Subject) -> "tuple[Where, str]":
         """Return where the server of a service is, and why it cannot be asked, "" if it can."""
+        from steadyd.probes.daemons import Where  # noqa: PLC0415
+
         given = dict(subject.params.given)
         password, port, trouble = given.get("password", ""), given.get("port", ""), ""
         try:

@@ -3,9 +3,9 @@
 A gauge is kept as it is; of a counter each point is what it gained in the seconds before.
 """
 
-import statistics
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -82,12 +82,12 @@ def forecast(asked: Forecast, series: Series, now: float, warmup: float) -> Read
     minima = _minima(points)
     if len(minima) < PARTS:
         return Reading(None, "the history has gaps: no trend can be told")
-    slope = statistics.median(
+    slope = _median(
         (late.value - early.value) / (late.at - early.at)
         for place, early in enumerate(minima)
         for late in minima[place + 1 :]
     )
-    level = statistics.median(point.value - slope * point.at for point in minima)
+    level = _median(point.value - slope * point.at for point in minima)
     return Reading(level + slope * (now + asked.within))
 
 
@@ -105,7 +105,7 @@ def _made(series: Series, function: Function, points: Sequence[Point], cycle: fl
     values = [point.value for point in points]
     match function:
         case Function.AVG:
-            return statistics.fmean(values)
+            return math.fsum(values) / len(values)
         case Function.MIN:
             return min(values)
         case Function.MAX:
@@ -126,6 +126,13 @@ def _gained(series: Series, points: Sequence[Point]) -> float:
     if series.counter:
         return sum(point.value for point in points)
     return points[-1].value - points[0].value
+
+
+def _median(values: Iterable[float]) -> float:
+    """Return the middle of some values; the module statistics would cost half a MiB."""
+    ordered = sorted(values)
+    half, odd = divmod(len(ordered), 2)
+    return ordered[half] if odd else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _minima(points: Sequence[Point]) -> list[Point]:

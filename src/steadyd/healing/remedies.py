@@ -1,6 +1,5 @@
 """Carry a verb out through the init system, or run a program, and say what came of it."""
 
-from steadyd.healing.execution import NotRun, execute
 from steadyd.model.fact import Answered, Fact, Intent, UnitSeen
 from steadyd.model.incident import Suppression
 from steadyd.model.rule import Verb
@@ -11,6 +10,8 @@ DEADLINE = 100.0  # seconds; systemd gives a job 90 s by default
 
 async def run_program(intent: Intent, hostname: str) -> list[Fact]:
     """Run the program of an `exec` and return the answer."""
+    from steadyd.healing.execution import NotRun, execute  # noqa: PLC0415 - few rules run one
+
     action = intent.action
     variables = {
         "STEADYD_HOST": hostname,

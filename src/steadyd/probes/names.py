@@ -1,6 +1,6 @@
 """PURE: the metrics of servers. The old families: inspeqtor.md, section 4.3."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import MappingProxyType
 from typing import Final
 
@@ -188,6 +188,18 @@ _NEW: Final = MappingProxyType(
     }
 )
 _MARKS: Final = {"B": Dimension.BYTES, "%": Dimension.PERCENT, "s": Dimension.SECONDS}
+
+
+FAMILIES: Final = frozenset((*_OLD, *_NEW))
+
+
+def families(metrics: Collection[MetricId]) -> dict[str, frozenset[str]]:
+    """Return by family the names of those metrics that servers are asked for."""
+    found: dict[str, set[str]] = {}
+    for metric in metrics:
+        if metric.family in FAMILIES:
+            found.setdefault(metric.family, set()).add(metric.name)
+    return {family: frozenset(names) for family, names in found.items()}
 
 
 def metrics() -> Iterator[Metric]:

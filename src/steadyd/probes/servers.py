@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from steadyd.model.metric import Kind, MetricId, Reading, Subject
 from steadyd.probes.catalogue import CATALOGUE
-from steadyd.probes.daemons import FAMILIES, ProbeFailed, Where, read
+from steadyd.probes.daemons import ProbeFailed, Where, read
 
 AT_ONCE = 20  # servers asked at the same time
 DEADLINE = 5.0  # seconds, or half a cycle where that is shorter
@@ -135,12 +135,3 @@ class Servers:
         if value < before:
             return Reading(None, "the counter went back")
         return Reading(value - before, elapsed=told.at - told.taken_at)
-
-
-def families(metrics: Collection[MetricId]) -> dict[str, frozenset[str]]:
-    """Return by family the names of those metrics that servers are asked for."""
-    found: dict[str, set[str]] = {}
-    for metric in metrics:
-        if metric.family in FAMILIES:
-            found.setdefault(metric.family, set()).add(metric.name)
-    return {family: frozenset(names) for family, names in found.items()}
