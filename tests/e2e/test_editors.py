@@ -21,6 +21,9 @@ check service "my app" with cooldown 5m
   if down:x < 1 and rate(x) < 1 and avg != 5 then reload
   if avg memory:rss over 5m > 1.5g between 22:00 and 06:00 on mon then signal USR1
   if disk:/srv will reach 95% within 6h then exec "/bin/if \\" then" # then TODO
+
+check jobs with owner ops
+  sweep happens every 5 minutes
 """
 
 # A word of the sample (its n-th of the line), and the group that it belongs to.
@@ -76,6 +79,13 @@ COLOURS = {
     (10, '"/bin'): "string",
     (10, '" then"'): "string",
     (10, "# then"): "comment",
+    (12, "check"): "keyword",
+    (12, "jobs"): "keyword",
+    (13, "sweep"): "",
+    (13, "happens"): "joint",
+    (13, "every"): "joint",
+    (13, "5"): "number",
+    (13, "minutes"): "joint",
 }
 PLACES = [(line, SAMPLE.split("\n")[line - 1].index(word) + 1) for line, word in COLOURS]
 

@@ -82,8 +82,12 @@ class Editor:
         )
         return self.diagnostics()
 
+    def heard(self, method: str) -> dict[str, Any]:
+        params: dict[str, Any] = self._hear(method=method)["params"]
+        return params
+
     def diagnostics(self) -> list[dict[str, Any]]:
-        told = self._hear(method="textDocument/publishDiagnostics")["params"]
+        told = self.heard("textDocument/publishDiagnostics")
         assert told["uri"] == URI
         found: list[dict[str, Any]] = told["diagnostics"]
         return found
@@ -193,6 +197,19 @@ def test_a_file_is_formatted_unless_it_has_errors(editor: Editor) -> None:
     assert editor.format() == []
     editor.change(3, {"text": "check host if"})
     assert editor.format() is None
+
+
+def test_a_file_of_jobs_is_judged_by_its_own_words(editor: Editor) -> None:
+    uri = "file:///etc/inspeqtor/jobs.d/a.inq"
+    for text, wanted in (
+        ("check jobs a#b happens every hour\n", []),
+        ("check host if swap > 5 then alert", [place(0, 6, 10)]),
+    ):
+        document = {"uri": uri, "languageId": "inq", "version": 1, "text": text}
+        editor.tell("textDocument/didOpen", {"textDocument": document})
+        told = editor.heard("textDocument/publishDiagnostics")
+        assert told["uri"] == uri
+        assert [each["range"] for each in told["diagnostics"]] == wanted
 
 
 HOSTILE = {

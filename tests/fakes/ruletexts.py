@@ -1,7 +1,6 @@
 """Texts of the rule language, made from its grammar with all that may stand between words."""
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 _NEW = """
 avg min max p50 p90 p95 p99 delta rate down crashed oom flapping alerted not and or will reach
 within over of cycle until between on after start stop signal exec mon weekdays every happens
-jobs == != ==5 !=x
+jobs minute days == != ==5 !=x
 """
 NEW_WORDS: Final = tuple(_NEW.split())
 LETTERS: Final = 'ab1 \t\n\r#"\\:,()<>=!/.-;é世\0\x7f\ufeff'
@@ -122,8 +121,12 @@ rule = _say(_head, _maybe(_window), "then", _list(_step, _comma))
 _value = _name.filter(lambda words: "\n" not in words[0])
 _with = _maybe(_say("with", _list(_say(_name, _value), _comma)))
 _rules = st.lists(rule, max_size=3).map(_flat)
-_check = _say("check", "host", _with, _rules) | _say(
-    "check", "service", _name, _with, _maybe(_say("expose", _list(_name, _comma))), _rules
+_every = _say("every", _maybe(_count), _one("minute", "minutes", "hour", "hours", "day", "days"))
+_jobs = st.lists(_say(_name, "happens", _every), max_size=3).map(_flat)
+_check = (
+    _say("check", "host", _with, _rules)
+    | _say("check", "service", _name, _with, _maybe(_say("expose", _list(_name, _comma))), _rules)
+    | _say("check", "jobs", _with, _jobs)
 )
 checks = st.lists(_check, max_size=3).map(_flat)
 
@@ -174,10 +177,6 @@ def _mangled(draw: Callable[..., Any]) -> Words:
     return words
 
 
-def _not_jobs(words: Words) -> bool:
-    return ("check", "jobs") not in pairwise(words)
-
-
 def garbled() -> st.SearchStrategy[str]:
     """Return texts with some words dropped, doubled, swapped, put in or changed."""
-    return _joined(_mangled().filter(_not_jobs))
+    return _joined(_mangled())

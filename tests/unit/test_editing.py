@@ -21,7 +21,9 @@ def offered(marked: str) -> list[str]:
 OFFERED = {
     "§": {"check"},
     "ch§": {"check"},
-    "check §": {"service", "host"},
+    "check §": {"service", "host", "jobs"},
+    "check jobs sweep happens §": {"every"},
+    "check jobs sweep happens every §": {"hour", "minutes"},
     "check service a §": {"with", "expose", "if"},
     "check service a with §": {"owner", "cooldown", "budget", "pidfile"},
     "check service a with owner ops, §": {"cooldown"},

@@ -132,7 +132,7 @@ def test_lines_are_as_they_are_meant(text: str) -> None:
     assert not lines or (lines[0] and lines[-1])
     for before, line in zip(["", *lines], lines, strict=False):
         assert not line.startswith("check ") or not before or before.startswith("#")
-        assert line[:1] != " " or line.startswith(("  if", "    ", "  #"))
+        assert line[:1] != " " or line.startswith(("  if", "    ", "  #")) or " happens" in text
         assert len(line) <= WIDTH or "#" in line or " then " not in line.strip()
 
 
@@ -282,3 +282,24 @@ def test_what_was_saved_meanwhile_is_not_lost(
     assert "changed meanwhile" in capsys.readouterr().err
     assert file.read_text() == "check host"
     assert os.listdir(file.parent) == ["a.inq"]
+
+
+def test_a_file_of_jobs_is_formatted_by_its_own_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    good, odd, bad = (folder / f"{name}.inq" for name in "abc")
+    good.write_text("check jobs if happens every hour # of then\nb happens\nevery 5 days")
+    odd.write_text("check jobs a#b\nhappens every hour")
+    bad.write_text("check host")
+
+    assert main(["fmt", str(tmp_path)]) == 1
+
+    said = capsys.readouterr().err
+    assert good.read_text() == (
+        "check jobs\n  if happens every hour  # of then\n  b happens every 5 days\n"
+    )
+    assert odd.read_text() == "check jobs a#b\nhappens every hour"
+    assert f"{odd}:1:1: error: the file cannot be formatted without" in said
+    assert f"{bad}:1:7: error: " in said

@@ -18,6 +18,7 @@ GRAMMAR: Final = Lark(
     (Path(__file__).parents[1] / "data/rules.lark").read_text("utf-8"),
     parser="lalr",
     lexer="basic",
+    maybe_placeholders=True,
 )
 
 # -- values, written from language.md and from what Inspeqtor reads as an amount
@@ -110,6 +111,14 @@ def _values(top: Tree[Token]) -> Iterator[str]:
         yield _word(value)
 
 
+_NANOSECONDS = {"minute": 60 * 10**9, "hour": 3600 * 10**9, "day": 86_400 * 10**9}
+
+
+def _is_period(job: Tree[Token]) -> bool:
+    count, unit = str(job.children[-2] or "1"), str(job.children[-1])
+    return _fits(count) and _fits(str(int(count) * _NANOSECONDS[unit.rstrip("s")]))
+
+
 def accepts(text: str) -> bool:
     """Tell whether the second grammar has the text."""
     try:
@@ -122,6 +131,7 @@ def accepts(text: str) -> bool:
         and all(map(_is_amount, _limits(top)))
         and all(not value.startswith('"') or _is_string(value) for value in _values(top))
         and all(map(_leads_back, top.find_data("rule")))
+        and all(map(_is_period, top.find_data("job")))
     )
 
 
@@ -148,6 +158,10 @@ def test_what_the_grammar_makes_both_accept(text: str) -> None:
 @example("check service a if not x > 1 until < 5 then alert")
 @example('check service a with k ""')
 @example("check service a if x ==then alert")
+@example("check jobs a happens every hours hours happens every 5 days")
+@example("check jobs with k v, l w a happens every 9223372036 minutes")
+@example("check jobs jobs happens every 153722867 minutes b happens every -153722868 minutes")
+@example("check jobs if x > 1 then alert")
 @example("check service a if down #\n > 5 then alert")
 @example("check service a if down ( a #)\n ) > 5 then alert")
 @example("check service a with k 9223372036854775808 if x > 9223372036854775808 then alert")

@@ -20,7 +20,9 @@ syntax match inqAction /\<\%(start\|stop\|signal\|exec\)\>\%(\s*\%([<>:(]\|[!=]=
 syntax keyword inqAction reload restart
 syntax match inqAction /\<alert\>/ nextgroup=inqRoute skipwhite
 syntax match inqRoute /\<\%(if\|check\)\@!\k\+/ contained
-syntax keyword inqKeyword check service host with expose if then for cycles
+syntax keyword inqKeyword service host with expose if then for cycles
+syntax match inqKeyword /\<check\%(\_s\+jobs\)\=\>/
+syntax match inqJoint /\<\%(happens\_s\+every\|minutes\=\|hours\=\|days\=\)\>\%(\s*\%([<>:(]\|[!=]=\)\)\@!/
 syntax region inqString start=/"/ skip=/\\./ end=/"/
 syntax match inqTodo /\<\%(TODO\|FIXME\|XXX\)\>/ contained
 syntax match inqComment /#.*$/ contains=inqTodo,@Spell

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from steadyd.cli import fail
 from steadyd.rulefiles.diagnostics import printable, render
 from steadyd.rulefiles.format import formatted
-from steadyd.rulefiles.parser import parse
-from steadyd.rulefiles.reading import BOM, LARGEST, Refused, find, read_text
+from steadyd.rulefiles.jobs import scan as scan_jobs
+from steadyd.rulefiles.parser import parse, parse_jobs
+from steadyd.rulefiles.reading import BOM, LARGEST, Refused, find, is_of_jobs, read_text
 
 STDIN = "-"
 
@@ -62,13 +63,28 @@ def _stdin() -> str:
         raise Refused("the text is not UTF-8") from error
 
 
-def _format(path: str, text: str, args: argparse.Namespace) -> int:
-    errors = [each for each in parse(text).diagnostics if each.is_error]
-    for error in errors:
-        print(render(path, text, error), file=sys.stderr)
-    if errors:
-        return 1
+def _dressed(path: str, text: str) -> str | None:
+    """Return a text in its usual dress, None for one with errors, which are told.
+
+    Raises Refused.
+    """
+    of_jobs = is_of_jobs(path)
+    file = parse_jobs(text) if of_jobs else parse(text)
+    for error in file.diagnostics:
+        if error.is_error:
+            print(render(path, text, error), file=sys.stderr)
+    if file.bad:
+        return None
     dressed = formatted(text)
+    if of_jobs and _words(dressed) != _words(text):  # there, `#` may be part of a word
+        raise Refused("the file cannot be formatted without a change of its meaning")
+    return dressed
+
+
+def _format(path: str, text: str, args: argparse.Namespace) -> int:
+    dressed = _dressed(path, text)
+    if dressed is None:
+        return 1
     same = dressed == text
     if args.diff and not same:
         lines = _diff(path, text, dressed)
@@ -84,6 +100,10 @@ def _format(path: str, text: str, args: argparse.Namespace) -> int:
     elif not same:
         _write(os.path.realpath(path), dressed.encode(), lambda: read_text(path)[0] == text)
     return 0
+
+
+def _words(text: str) -> list[str]:
+    return scan_jobs(text).texts
 
 
 def _diff(path: str, before: str, after: str) -> Iterator[str]:

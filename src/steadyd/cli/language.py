@@ -17,8 +17,8 @@ from steadyd.rulefiles.compile import compile_file
 from steadyd.rulefiles.diagnostics import Diagnostic, Level
 from steadyd.rulefiles.format import formatted
 from steadyd.rulefiles.judging import Known
-from steadyd.rulefiles.parser import parse
-from steadyd.rulefiles.reading import BOM, LARGEST
+from steadyd.rulefiles.parser import parse, parse_jobs
+from steadyd.rulefiles.reading import BOM, LARGEST, is_of_jobs
 
 _LINE_END: Final = re.compile("\r\n|\n|\r")
 _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")  # two code units of UTF-16
@@ -40,9 +40,13 @@ Changed = (
 
 
 class Text:
-    """A document, and how the protocol counts in it: lines, and code units of UTF-16, from 0."""
+    """A document, and how the protocol counts in it: lines, and code units of UTF-16, from 0.
 
-    def __init__(self, text: str) -> None:
+    `of_jobs`: it is in a folder `jobs.d`, whose files have words of their own.
+    """
+
+    def __init__(self, text: str, of_jobs: bool = False) -> None:
+        self.of_jobs = of_jobs
         self.text = text.removeprefix(BOM)
         self.too_large = len(self.text) > LARGEST
         self._before = len(text) - len(self.text)
@@ -89,7 +93,8 @@ class Server(LanguageServer):
 
     def text_of(self, document: types.TextDocumentIdentifier) -> Text:
         """Return a document that the editor has opened."""
-        return Text(self.workspace.get_text_document(document.uri).source)
+        found = self.workspace.get_text_document(document.uri)
+        return Text(found.source, is_of_jobs(found.path or ""))
 
     def tell(self, uri: str, found: list[types.Diagnostic]) -> None:
         """Show what was found in place of what was before."""
@@ -126,7 +131,7 @@ def _close(server: Server, params: types.DidCloseTextDocumentParams) -> None:
 
 def _complete(server: Server, params: types.CompletionParams) -> types.CompletionList:
     text = server.text_of(params.text_document)
-    if text.too_large:
+    if text.too_large or text.of_jobs:
         return types.CompletionList(False, [])
     offset = text.offset(params.position)
     routes = server.known.routes or ()
@@ -136,7 +141,7 @@ def _complete(server: Server, params: types.CompletionParams) -> types.Completio
 
 def _hover(server: Server, params: types.HoverParams) -> types.Hover | None:
     text = server.text_of(params.text_document)
-    if text.too_large:
+    if text.too_large or text.of_jobs:
         return None
     found = editing.hover(text.text, text.offset(params.position), CATALOGUE)
     if found is None:
@@ -147,7 +152,7 @@ def _hover(server: Server, params: types.HoverParams) -> types.Hover | None:
 
 def _format(server: Server, params: types.DocumentFormattingParams) -> list[types.TextEdit] | None:
     text = server.text_of(params.text_document)
-    if text.too_large or parse(text.text).bad:
+    if text.too_large or text.of_jobs or parse(text.text).bad:
         return None
     dressed = formatted(text.text)
     return [] if dressed == text.text else [types.TextEdit(text.whole(), dressed)]
@@ -157,7 +162,7 @@ def _diagnostics(text: Text, path: str, known: Known) -> tuple[Diagnostic, ...]:
     """Return what `steadyd check` says of a document."""
     if text.too_large:
         return (Diagnostic(Level.ERROR, 1, 1, "the file is larger than 1 MiB"),)
-    file = parse(text.text)
+    file = parse_jobs(text.text) if text.of_jobs else parse(text.text)
     if file.bad:
         return file.diagnostics
     return (*file.diagnostics, *compile_file(path, file, known).diagnostics)

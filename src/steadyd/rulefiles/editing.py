@@ -59,6 +59,8 @@ KEYS: Final = {
 }
 _OPENERS: Final = frozenset(("check", "with", "expose", "if", "then"))
 _TERM_BEFORE: Final = frozenset(("if", "and", "or", "not", "(", "until", *FUNCTIONS))
+_PERIODS: Final = ("minutes", "hours", "days")
+_PERIOD_BEFORE: Final = {"happens": ("every",), "every": ("minute", "hour", "day", *_PERIODS)}
 _SPAN: Final = re.compile(r"[0-9.]+(?:ms|s|m|min|h|d)")
 _MOST: Final = 200  # names that are offered of routes
 
@@ -133,7 +135,9 @@ def _words(*words: str) -> _Found:
 
 def _of_check(before: str, words: int) -> _Found:
     if before == "check":
-        return _words("service", "host")
+        return _words("service", "host", "jobs")
+    if before in _PERIOD_BEFORE:
+        return _words(*_PERIOD_BEFORE[before])
     return iter(()) if before == "service" and words == 2 else _words("with", "expose", "if")
 
 
