@@ -1,5 +1,6 @@
 """What ships is held to what is said of it."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_the_rules_in_the_readme_compile() -> None:
 
     blocks = re.findall(r"```\n(check .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         file = parse(block)
         assert not file.bad
@@ -89,3 +90,13 @@ def test_no_path_of_a_machine_and_no_registry_is_named() -> None:
     ]
 
     assert found == []
+
+
+def test_what_inspeqtor_had_is_here_with_a_test_or_named_as_left_out() -> None:
+    for row in json.loads((ROOT / "docs/inspeqtor.json").read_text("utf-8")):
+        if row["steadyd"] is None:
+            assert row["inspeqtor"] in ("expose memstats web page", "launchd")
+            continue
+        path, _, name = row["test"].partition("::")
+        text = (ROOT / path).read_text("utf-8")
+        assert f"def {name}(" in text if name else "def test_" in text, row

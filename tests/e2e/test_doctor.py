@@ -53,6 +53,8 @@ def test_each_mend_lights_what_was_dark(host: SteadyHost) -> None:
     assert "wrapped: its main process" in listed
     assert "puma: its main process" not in listed
     assert "ExecReload" in dark["wrapped", "reload"]["mend"]
+    assert "memory map of another user's" in dark["wrapped", "memory:pss"]["why"]
+    assert "CAP_SYS_PTRACE" in dark["wrapped", "memory:pss"]["mend"]
     for verb in ("reload", "restart"):
         assert "polkit refuses" in dark["puma", verb]["why"]
         assert "steadyd grants polkit > " in dark["puma", verb]["mend"]

@@ -11,10 +11,11 @@ import pwd
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.cli import fail
 from steadyd.cli.client import print_json
@@ -22,13 +23,13 @@ from steadyd.cli.grants import SUDO_COMMANDS, service_verbs
 from steadyd.cli.offline import NoAnswer, Service, resolve, targets
 from steadyd.cli.terminal import clean, plain
 from steadyd.inits import processes
-from steadyd.model.metric import Subject
+from steadyd.model.metric import MetricId, Subject
 from steadyd.model.notification import DEFAULT_ROUTE
 from steadyd.model.rule import Verb
 from steadyd.ports import SampleTarget
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.probes.procfs import ProcSampler
-from steadyd.probes.rates import service_readings
+from steadyd.probes.rates import EXTRA, extra, service_readings
 from steadyd.settings import Settings, SettingsError, load
 
 Found = dict[str, dict[str, str]]  # service, metric, why it is dark
@@ -191,9 +192,13 @@ def _refused(service: Service, verb: Verb, user: pwd.struct_passwd) -> list[str]
 # metrics
 
 
-def _metrics(services: Iterable[Service], user: pwd.struct_passwd) -> Iterator[Dark]:
-    """Yield each metric that cannot be read of a service that runs."""
-    running = targets({service.name: service.finding for service in services})
+def _metrics(services: list[Service], user: pwd.struct_passwd) -> Iterator[Dark]:
+    """Yield each metric that cannot be read of a service that runs; the dear ones if named."""
+    named = {s.name: frozenset[MetricId]().union(*(r.metrics for r in s.rules)) for s in services}
+    running = [
+        replace(target, extra=extra(named[target.unit]))
+        for target in targets({service.name: service.finding for service in services})
+    ]
     if not running:
         return
     try:
@@ -213,7 +218,7 @@ def _readings(running: list[SampleTarget]) -> Found:
     wanted = [
         metric.id
         for metric in CATALOGUE.metrics
-        if metric.probed and metric.per_process and metric.id.family != "init"
+        if metric.id in EXTRA or (metric.per_process and metric.id.family != "init")
     ]
     sampler = ProcSampler()
     before = sampler.sample(running)
@@ -229,7 +234,7 @@ def _readings(running: list[SampleTarget]) -> Found:
 
 
 def _light(why: str) -> str:
-    if why.startswith("no right"):
+    if why.startswith("no right") and "IOAccounting" not in why:
         return "in a drop-in of steadyd.service: AmbientCapabilities=CAP_SYS_PTRACE"
     return ""
 
