@@ -1,5 +1,6 @@
 """Whatever stands in a rule file, reading and judging it ends soon and raises nothing."""
 
+import gc
 import random
 import time
 import tracemalloc
@@ -188,6 +189,7 @@ TEXTS: Final[dict[str, Callable[[int], str]]] = {
 
 def seconds(kind: str, words: int) -> float:
     text = TEXTS[kind](words)
+    gc.collect()
     started = time.process_time()
     said, _ = judged(text)
     assert len(said) <= 4 * 1001
@@ -199,7 +201,7 @@ def test_the_time_and_memory_are_linear_in_the_words(kind: str) -> None:
     seconds(kind, 1000)
     some = seconds(kind, 10_000)
     assert some < 20 * seconds("rules", 10_000) + 0.5
-    assert seconds(kind, 100_000) < 25 * some + 0.5  # 10 would be exact; quadratic is 100
+    assert seconds(kind, 100_000) < 40 * some + 0.5  # 10 would be exact; quadratic is 100
     text = TEXTS[kind](20_000)
     tracemalloc.start()
     try:
