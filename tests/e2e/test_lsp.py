@@ -11,6 +11,9 @@ from typing import IO, Any
 
 import pytest
 
+from steadyd.cli.lsp import what_is_known
+from steadyd.settings import SettingsError
+
 pytest.importorskip("pygls", reason="pygls, an extra, is not installed")
 
 DEADLINE = 30.0
@@ -249,6 +252,22 @@ def test_a_bad_configuration_is_2(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "none" in done.stderr
+
+
+def test_a_bad_file_at_the_default_place_costs_the_routes_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "steadyd.toml"
+    monkeypatch.setattr("steadyd.settings.DEFAULT_FILE", str(path))
+
+    assert what_is_known(None).routes is None
+    path.write_text(TOML.format(tmp_path))
+    assert what_is_known(None).routes == {"default", "ops"}
+    path.write_text("rules = 5\n")
+    assert what_is_known(None).routes is None
+    assert str(path) in capsys.readouterr().err
+    with pytest.raises(SettingsError):
+        what_is_known(str(path))
 
 
 def test_without_the_extra_one_line_tells_how_to_get_it(tmp_path: Path) -> None:

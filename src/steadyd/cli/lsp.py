@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from steadyd.settings import SettingsError
 
     try:
-        known = _known(args.config)
+        known = what_is_known(args.config)
     except SettingsError as error:
         return fail(str(error), 2)
     logging.basicConfig(stream=sys.stderr, level=logging.ERROR)
@@ -34,11 +34,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _known(config: str | None) -> Known:
-    """Return what files are held against. Raises SettingsError."""
-    from steadyd.rulefiles.folder import defaults_of
-    from steadyd.settings import load
+def what_is_known(config: str | None) -> Known:
+    """Return what files are held against. Raises SettingsError for a file that was named.
 
-    settings = load(config)
+    The one at its default place may be bad: then routes and defaults are not known.
+    """
+    from steadyd.rulefiles.folder import defaults_of
+    from steadyd.settings import Settings, SettingsError, load
+
+    try:
+        settings = load(config)
+    except SettingsError as error:
+        if config is not None:
+            raise
+        fail(str(error), 0)
+        settings = Settings()
     routes = frozenset(settings.routes) if settings.path else None
     return Known(CATALOGUE, routes, defaults_of(settings.defaults), settings.cycle_seconds)
