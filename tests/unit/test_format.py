@@ -132,7 +132,7 @@ def test_lines_are_as_they_are_meant(text: str) -> None:
     assert not lines or (lines[0] and lines[-1])
     for before, line in zip(["", *lines], lines, strict=False):
         assert not line.startswith("check ") or not before or before.startswith("#")
-        assert line[:1] != " " or line.startswith(("  if", "    ", "  #")) or " happens" in text
+        assert line[:1] != " " or line.startswith(("  if", "    ", "  #")) or "happens" in text
         assert len(line) <= WIDTH or "#" in line or " then " not in line.strip()
 
 
