@@ -541,6 +541,7 @@ class Engine:
             amount,
             routes,
             operator=operator or ("will reach" if isinstance(leaf, Forecast) else ""),
+            what=leaf.subject if isinstance(leaf, Comparison) else "",
             topics=rule.topics,
             muted_until=silence.until if silence else None,
         )

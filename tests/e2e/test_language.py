@@ -91,3 +91,18 @@ def test_a_program_that_is_not_allowed_or_not_safe_does_not_run(daemon: Local) -
     until(lambda: "chmod go-w" in daemon.ask("why", "app").stdout, what="the refusal")
     until(lambda: "[exec] allow" in daemon.ask("why", "app").stdout, what="the other one")
     assert not proof.exists()
+
+
+def test_two_crashes_in_a_row_are_flapping(daemon: Local) -> None:
+    daemon.keep(app=SLEEPER)
+    daemon.rule("app", "check service app with settle 1s\n  if flapping then alert\n")
+    daemon.start()
+    for _ in range(2):
+        before = daemon.api("services")["services"][0]["main_pid"]
+        daemon.supervise("signalProcess", "app", "KILL")
+
+        def another(gone: int = before) -> bool:
+            return daemon.api("services")["services"][0]["main_pid"] not in (None, gone)
+
+        until(another, what="the respawn")
+    until(lambda: opened(daemon) == {("app", "flapping")}, what="the incident")

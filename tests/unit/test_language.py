@@ -105,6 +105,17 @@ def test_an_aggregate_opens_when_its_window_says_so() -> None:
     assert told(*ticks(w, 1)) == ["closed"]
 
 
+def test_what_a_new_rule_finds_in_a_history_was_observed_and_may_be_acted_upon() -> None:
+    w = World(*rules("if avg memory:total_rss over 1m > 100m then alert, signal USR1"))
+    steps = ticks(w, 200, 200, 200, 200)
+
+    assert told(*steps) == ["opened"]
+    assert verbs(*steps, w.wake(200 * M)) == ["signal USR1"]
+    incident = steps[-1].notifications[0].incident
+    assert incident is not None
+    assert incident.what == "avg memory:total_rss over 60s"
+
+
 def test_a_restart_of_the_service_starts_aggregates_again() -> None:
     w = world("if max memory:total_rss over 1m > 100m then alert")
     ticks(w, 1, 1, 1)

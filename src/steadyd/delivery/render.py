@@ -97,7 +97,7 @@ def _problem(n: Notification, incident: Incident, dimension_of: DimensionOf) -> 
         return incident.topic
     dimension = dimension_of(incident.topic)
     value, limit = amount(incident.value, dimension), amount(incident.threshold, dimension)
-    return f"{incident.topic} {value} {incident.operator or 'against'} {limit}"
+    return f"{incident.what or incident.topic} {value} {incident.operator or 'against'} {limit}"
 
 
 def _body(n: Notification, incident: Incident) -> list[str]:

@@ -84,7 +84,7 @@ def _quiet(
 ) -> tuple[RuleState, tuple[Decision, ...]]:
     spell, met = _advance(rule.hold, state.opening, look.true, at, tick, cycle)
     if look.true and met and look.open:
-        new = not state.settled and rule.hold.instant
+        new = not state.settled and rule.hold.instant and not rule.looks_back
         return RuleState(Phase.FIRING, settled=state.settled), (Opened(rule, new),)
     phase = Phase.PENDING if spell.alive else Phase.OK
     settled = state.settled or look.true is False

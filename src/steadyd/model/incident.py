@@ -64,8 +64,8 @@ class Incident(Struct, frozen=True):
 
     `rule_key` is the rule's identity, `rule` and `source` its text and place when it opened.
     `topic` is the metric or event word that it is told with, `topics` are all of the rule's;
-    `value`, `operator` and `threshold` are what was compared. `routes` were told that it opened,
-    or are to be when the silence ends in which it did (`muted_until`).
+    `what` (else the topic), `operator`, `value` and `threshold` are what was compared. `routes`
+    were told that it opened, or are to be when the silence ends in which it did (`muted_until`).
     """
 
     id: str
@@ -83,6 +83,7 @@ class Incident(Struct, frozen=True):
     close_reason: CloseReason | None = None
     close_text: str = ""
     operator: str = ""
+    what: str = ""
     muted_until: float | None = None
     topics: tuple[str, ...] = ()
 

@@ -8,7 +8,9 @@ from msgspec.structs import force_setattr
 
 from steadyd.model.condition import (
     UP,
+    Comparison,
     Condition,
+    Forecast,
     Hold,
     Leaf,
     Until,
@@ -222,6 +224,14 @@ class Rule(Struct, frozen=True):
         """Return all that the rule compares and asks for."""
         ends = () if self.until is None else leaves(self.until.condition)
         return (*leaves(self.condition), *ends)
+
+    @property
+    def looks_back(self) -> bool:
+        """Tell whether it is about a history, so that what it finds was observed for a while."""
+        return any(
+            isinstance(leaf, Forecast) or (isinstance(leaf, Comparison) and leaf.over is not None)
+            for leaf in leaves(self.condition)
+        )
 
     @property
     def topics(self) -> tuple[str, ...]:
