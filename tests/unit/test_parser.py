@@ -418,3 +418,17 @@ def test_the_time_is_linear_in_the_length(head: str, unit: str) -> None:
 
     seconds(2**12)
     assert seconds(2**18) < 40 * seconds(2**14) + 0.5  # 16 would be exact; quadratic is 256
+
+
+def test_a_secret_is_named_by_its_file() -> None:
+    file = parse("check service a with port 1, password file:redis.key if x > 1 then alert")
+
+    assert file.diagnostics == ()
+    assert [(p.key, p.value) for p in file.checks[0].params][-1] == ("password", "file:redis.key")
+
+
+@pytest.mark.parametrize("marked", ["with a b§:c", "with a file:§", "with a files§:c"])
+def test_no_other_value_holds_a_colon(marked: str) -> None:
+    text, expected = unmark(f"check service a {marked}")
+
+    assert places(parse(text).diagnostics)[:1] == expected

@@ -90,7 +90,11 @@ class _Parser(Conditions, Jobs):
             key, start = self._take(NAME, "a parameter")
             value, value_start = self._take(NAME, f"a value for {quoted(key)}")
             try:
-                params.append(Param(key, quotes.decode(value), start, value_start))
+                text = quotes.decode(value)
+                if text == "file" and self._kind == ":":  # `password file:redis`
+                    self._next()
+                    text += ":" + quotes.decode(self._take(NAME, "the name of a file")[0])
+                params.append(Param(key, text, start, value_start))
             except quotes.BadQuote as why:
                 bad.append(f"the value of {quoted(key)}: {why}")
             if self._kind != ",":
