@@ -149,6 +149,8 @@ class Engine:
     def reading(self, service: str, metric: MetricId) -> Reading:
         """Return what a rule of `service` on `metric` would be held against now."""
         subject = self.subjects[service]
+        if metric.family != "init":
+            return subject.reading(metric, self._now, ours=False)
         ours = self.ladder.running(subject.unit) is not None or self.ladder.stopped(subject.unit)
         return subject.reading(metric, self._now, ours=ours)
 
@@ -352,6 +354,9 @@ class Engine:
 
     def _evaluate(self, rule: Rule, *, tick: bool) -> None:
         state = self.states.get(rule.key, _FRESH)
+        if state == _CALM and self._judge.rests(rule):
+            self.evaluations += 1
+            return
         look = self._judge.look(rule, self._now)
         self.evaluations += 1
         self.unknowns += look.true is None
@@ -734,6 +739,7 @@ class Engine:
 
 
 _FRESH = RuleState()
+_CALM = RuleState(settled=True)  # where a false condition changes nothing
 _ABOUT_UP = ("down", str(UP))  # told once: it stays firing until the service is up again
 
 

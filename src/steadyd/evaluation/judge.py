@@ -31,6 +31,7 @@ class Plan(Struct, frozen=True):
     eventful: bool  # it names an event, or `init:up`
     up: bool  # it reads `init:up`
     sampled: bool  # it reads what samples tell
+    simple: Leaf | None  # all that it asks: one comparison of the present, or `down`; else None
 
 
 class Judge:
@@ -94,6 +95,15 @@ class Judge:
             if metric in metrics:
                 series.restart()
 
+    def rests(self, rule: Rule) -> bool:
+        """Tell that a rule is false, cheaply; False also for what takes a closer look."""
+        leaf = self.plans[rule.key].simple
+        if leaf is None or isinstance(leaf, Forecast):
+            return False
+        metric = UP if isinstance(leaf, Event) else leaf.metric
+        reading = self._reading(rule.service, metric)
+        return truth.leaf_truth(leaf, reading, self._cycle) is False
+
     def look(self, rule: Rule, now: Moment) -> machine.Look:
         """Evaluate the conditions of a rule on what is known now."""
         true = self._truth(rule, rule.condition, now)
@@ -148,4 +158,13 @@ def _plan(rule: Rule) -> Plan:
     up = UP in metrics
     eventful = up or any(isinstance(leaf, Event) for leaf in found)
     sampled = any(metric.family != "init" for metric in metrics)
-    return Plan(metrics, found, eventful, up, sampled)
+    return Plan(metrics, found, eventful, up, sampled, _simple(rule))
+
+
+def _simple(rule: Rule) -> Leaf | None:
+    leaf = rule.condition
+    if rule.until is not None or rule.window is not None:
+        return None
+    if isinstance(leaf, Comparison):
+        return leaf if leaf.over is None else None
+    return leaf if isinstance(leaf, Event) and leaf.word is EventWord.DOWN else None
