@@ -401,14 +401,17 @@ def test_check_tells_which_verbs_could_not_run(daemon: Local, tmp_path: Path) ->
         "check service big\n  if memory:rss > 1g then reload\n"
         "check service ghost\n  if memory:rss > 1g then restart\n"
         "check service leaky\n  if memory:rss > 1g then restart\n"
+        "check service leakky\n  if memory:rss > 1g then restart\n"
     )
     done = check("--config", config, "--actions", rule)
     assert done.returncode == 1
     assert f"{rule}:2: big has no reload; " in done.stdout
     assert f"{rule}:4: no restart now: supervisord: no program ghost" in done.stdout
     assert f"{rule}:6" not in done.stdout
+    assert f"{rule}:8: no restart now: supervisord: no program leakky" in done.stdout
+    assert "; did you mean leaky?\n" in done.stdout
     told = check("--config", config, "--actions", "--format", "json", rule)
-    assert len(json.loads(told.stdout)["impossible"]) == 2
+    assert len(json.loads(told.stdout)["impossible"]) == 3
 
 
 # -- without a daemon, without a terminal, without a reader

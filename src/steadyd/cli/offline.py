@@ -2,15 +2,16 @@
 
 import argparse
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.inits import detect
 from steadyd.model.rule import HOST, Check, CheckParams, Rule, RuleSet
 from steadyd.model.service import UnitStatus, is_glob
-from steadyd.ports import SampleTarget
+from steadyd.ports import InitSystem, SampleTarget
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.probes.procfs import ProcSampler
 from steadyd.rulefiles.folder import RuleFiles, defaults_of
@@ -46,7 +47,7 @@ def resolve(args: argparse.Namespace) -> list[Service]:
     """
     settings = load(args.config)
     if args.rules:
-        settings = msgspec.structs.replace(settings, rules=tuple(args.rules))
+        settings = replace(settings, rules=tuple(args.rules))
     files = RuleFiles(settings.rules, CATALOGUE, defaults=defaults_of(settings.defaults))
     return look_up(files.read(frozenset(settings.routes)).rules.checks, settings)
 
@@ -72,7 +73,8 @@ def look_up(checks: Iterable[Check], settings: Settings) -> list[Service]:
                 for check in expand(RuleSet(tuple(checks)), found).checks:
                     params.setdefault(check.service, check.params)
                     rules.setdefault(check.service, []).extend(check.rules)
-                return {name: await find_unit(inits, name, p) for name, p in params.items()}
+                findings = {name: await find_unit(inits, name, p) for name, p in params.items()}
+                return await _with_nearest(findings, inits, params)
             finally:
                 for init in inits:
                     await init.close()
@@ -86,6 +88,21 @@ def look_up(checks: Iterable[Check], settings: Settings) -> list[Service]:
         Service(name, finding, pids.get(name, ()), tuple(rules[name]))
         for name, finding in findings.items()
     ]
+
+
+async def _with_nearest(
+    findings: Mapping[str, Finding], inits: Sequence[InitSystem], params: Mapping[str, CheckParams]
+) -> dict[str, Finding]:
+    """Add the nearest name that an init system knows to what it was asked for in vain."""
+    mended = dict(findings)
+    for name, finding in findings.items():
+        if finding.status is None and not params[name].process:
+            kept = params[name]
+            known = sorted(m.service for m in await members_of(inits, "*", replace(kept, unit="")))
+            if near := get_close_matches((kept.unit or name)[:60], known, n=1):
+                reason = f"{finding.reason}; did you mean {near[0]}?"
+                mended[name] = replace(finding, reason=reason)
+    return mended
 
 
 def targets(findings: Mapping[str, Finding]) -> list[SampleTarget]:
