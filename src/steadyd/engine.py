@@ -107,6 +107,7 @@ class Engine:
         self._down_for = max(0.0, now.wall - memory.alive) if memory.alive else 0.0
         self._metrics: dict[str, frozenset[MetricId]] = {}
         self._by_unit: dict[UnitKey, list[Subject]] = {}
+        self._groups: dict[str, frozenset[UnitKey]] = {}
         self._statuses: dict[UnitKey, UnitStatus] = {}
         self._open = {i.rule_key: i.id for i in self.incidents.values()}
         self._held: set[str] = set()
@@ -248,6 +249,11 @@ class Engine:
             if subject.unit is not None:
                 self._by_unit.setdefault(subject.unit, []).append(subject)
         self._statuses = {k: s for k, s in self._statuses.items() if k in self._by_unit}
+        groups: dict[str, set[UnitKey]] = {}
+        for key, some in self._by_unit.items():
+            for name in {subject.params.group for subject in some} - {""}:
+                groups.setdefault(name, set()).add(key)
+        self._groups = {name: frozenset(keys) for name, keys in groups.items()}
 
     def _bound(self, fact: Bound) -> None:
         subject, key = self.subjects.get(fact.service), (fact.init, fact.unit)
@@ -434,13 +440,19 @@ class Engine:
         self._out.silences = self.silences
         for incident in list(self.incidents.values()):
             if incident.muted_until is not None:
-                silence = self.muted(incident.service)
+                silence = self.muted(incident.service, incident.rule_key)
                 until = min(incident.muted_until, now) if silence is None else silence.until
                 self._put(replace(incident, muted_until=until))
 
-    def muted(self, service: str) -> Silence | None:
-        """Return the silence or deploy that mutes a service now."""
-        return muting(self.silences, service, self._now.wall) if self.silences else None
+    def muted(self, service: str, rule_key: str = "") -> Silence | None:
+        """Return the silence or deploy that mutes a service now.
+
+        A rule that names no event is silenced by the `quiet` of its service too.
+        """
+        subject, plan = self.subjects.get(service), self._judge.plans.get(rule_key)
+        own = subject.quiet(self._now) if subject and plan and not plan.eventful else None
+        silences = self.silences if own is None else (*self.silences, own)
+        return muting(silences, service, self._now.wall) if silences else None
 
     def _told_at(self, incident: Incident) -> float | None:
         """Return the monotonic time at which a muted incident is told if it is still true."""
@@ -452,7 +464,10 @@ class Engine:
     def _unmute(self, incident: Incident) -> None:
         """Tell what opened inside a silence and is still true after it, and start its ladder."""
         at = self._told_at(incident)
-        if at is None or at > self._now.mono or self.muted(incident.service) is not None:
+        if at is None or at > self._now.mono:
+            return
+        if (silence := self.muted(incident.service, incident.rule_key)) is not None:
+            self._put(replace(incident, muted_until=silence.until))
             return
         rule = self.rules.get(incident.rule_key)
         phase = self.states.get(incident.rule_key, _FRESH).phase
@@ -532,7 +547,7 @@ class Engine:
         amount = None if isinstance(leaf, Event) else leaf.amount.value
         operator = str(leaf.operator) if isinstance(leaf, Comparison) else ""
         routes, remarks = self._routes_of(rule)
-        silence = self.muted(rule.service)
+        silence = self.muted(rule.service, rule.key)
         incident = Incident(
             make_id(self.options.hostname, rule.key, f"{now.wall:.3f}"),
             rule.service,
@@ -563,7 +578,7 @@ class Engine:
         if silence is None:
             self._tell(Occasion.OPENED, incident, remarks)
         else:
-            self._line(incident, LineKind.NOTIFICATION, f"muted by a {silence.kind}: not told")
+            self._line(incident, LineKind.NOTIFICATION, f"muted by {silence}: not told")
 
     def _look_after(self, incident: Incident) -> None:
         absent = self._absent_since(incident)
@@ -584,7 +599,7 @@ class Engine:
 
     def _advance(self, incident: Incident, rule: Rule) -> tuple[str, ...]:
         subject, above = self.subjects[rule.service], self.subjects.get(rule.params.depends)
-        silence, until = self.muted(rule.service), self._told_at(incident)
+        silence, until = self.muted(rule.service, rule.key), self._told_at(incident)
         muted = Suppression(silence.kind) if silence else None
         if muted is None and until is not None:
             muted = Suppression.SILENCE  # it ended; what settles is not yet told
@@ -594,6 +609,7 @@ class Engine:
             subject.unit,
             subject.status,
             above.unit if above else None,
+            self._groups.get(rule.params.group, _ALONE) - {subject.unit},
             self._judge.window_open(rule, self._now),
             muted,
             until if silence is None else self._mono(silence.until),
@@ -679,9 +695,9 @@ class Engine:
         )
 
     def _send(self, what: Occasion, incident: Incident, notification: Notification) -> None:
-        silence = self.muted(incident.service)
+        silence = self.muted(incident.service, incident.rule_key)
         if silence is not None and what is not Occasion.CLOSED:
-            self._line(incident, LineKind.NOTIFICATION, f"{what}: muted by a {silence.kind}")
+            self._line(incident, LineKind.NOTIFICATION, f"{what}: muted by {silence}")
             return
         for route in incident.routes:
             self._out.notifications.append(replace(notification, route=route))
@@ -739,6 +755,7 @@ class Engine:
 
 
 _FRESH = RuleState()
+_ALONE: frozenset[UnitKey] = frozenset()
 _CALM = RuleState(settled=True)  # where a false condition changes nothing
 _ABOUT_UP = ("down", str(UP))  # told once: it stays firing until the service is up again
 

@@ -13,16 +13,18 @@ from steadyd.model.fact import (
     ForeignAlert,
     JobRan,
     RulesChanged,
+    Sampled,
     Silenced,
     Step,
     UnitSeen,
 )
 from steadyd.model.incident import CloseReason, Outcome, Suppression
-from steadyd.model.rule import Job, Rule, RuleSet, Source
+from steadyd.model.metric import Reading
+from steadyd.model.rule import Check, Job, Rule, RuleSet, Source
 from steadyd.model.service import ServiceState
 from steadyd.model.silence import Silence, SilenceKind
 from tests.fakes.rulefiles import compiled
-from tests.fakes.world import CYCLE, FAILED, UP, World
+from tests.fakes.world import CYCLE, FAILED, RSS, UP, World
 
 M = 1 << 20
 
@@ -348,11 +350,6 @@ def test_exec_runs_only_what_is_allowed() -> None:
 
 
 def test_a_service_waits_for_what_it_depends_on() -> None:
-    from steadyd.model.fact import Bound, RulesChanged, Sampled
-    from steadyd.model.metric import Reading
-    from steadyd.model.rule import Check, RuleSet, Source
-    from tests.fakes.world import RSS
-
     web = rules("if memory:total_rss > 100m then restart", "with depends db")
     db = tuple(replace(r, service="db") for r in rules("if memory:total_rss > 100m then restart"))
     w = World()
@@ -369,6 +366,34 @@ def test_a_service_waits_for_what_it_depends_on() -> None:
     w.now += 0.3
     step = w.step(Sampled({"web": {RSS: high}}))
     assert step.suppressed == [("web", Suppression.DEPENDS)]
+
+
+def test_services_of_one_group_are_acted_upon_one_at_a_time() -> None:
+    text = "if memory:total_rss > 100m then restart"
+    some = [
+        tuple(replace(r, service=name) for r in rules(text, f"with group {group}"))
+        for name, group in (("web", "all"), ("db", "all"), ("cron", "other"))
+    ]
+    w = World()
+    checks = [Check(r[0].service, r[0].params, r, Source("a", 1)) for r in some]
+    w.step(RulesChanged(RuleSet(tuple(checks)), frozenset({"default"})))
+    names = [check.service for check in checks]
+    for name in names:
+        unit = f"{name}.service"
+        w.step(Bound(name, "systemd", unit), UnitSeen(replace(UP, unit=unit)))
+
+    def tick(value: float) -> Step:
+        readings = {name: {RSS: Reading(value * M)} for name in names}
+        return w.step(Sampled(readings, tick=True), after=CYCLE)
+
+    tick(1)
+    tick(200)
+    w.now += 0.3
+    step = w.step(Sampled({name: {RSS: Reading(200.0 * M)} for name in names}))
+    assert sorted(i.action.service for i in step.intents) == ["cron", "web"]
+    assert step.suppressed == [("db", Suppression.BUSY)]
+    web = next(i.action for i in step.intents if i.action.service == "web")
+    assert verbs(w.step(Answered(web.id))) == ["restart"]
 
 
 def test_a_changed_rule_of_the_same_metrics_inherits_the_incident_and_its_steps() -> None:
@@ -428,6 +453,35 @@ def test_a_resolve_of_an_earlier_alert_is_never_muted_and_no_verb_runs_inside() 
     assert told(*steps) == []
     assert verbs(*steps) == []
     assert told(*ticks(w, 1, 1)) == ["closed"]
+
+
+def test_for_quiet_after_its_start_a_service_is_silenced() -> None:
+    w = world(RESTARTS, "with quiet 5m")
+    started = w.moment().wall
+    w.step(UnitSeen(replace(UP, since=started)))
+    assert told(*ticks(w, 200, 200)) == []
+    step = run_to(w, lambda s: bool(told(s)), 200)
+    assert w.moment().wall == pytest.approx(started + 300 + 10, abs=1)  # 10 s settle
+    assert (told(step), verbs(step)) == (["opened"], ["restart"])
+
+    w = world(RESTARTS, "with quiet 5m")
+    w.step(UnitSeen(replace(UP, since=w.moment().wall)))
+    ticks(w, *[200] * 10)
+    w.step(UnitSeen(replace(UP, since=w.moment().wall)))  # it started again: quiet again
+    again = w.moment().wall
+    run_to(w, lambda s: bool(told(s)), 200)
+    assert w.moment().wall == pytest.approx(again + 300 + 10, abs=1)
+
+
+def test_quiet_hides_no_event_and_nothing_of_a_start_in_the_future() -> None:
+    w = world("if crashed then alert", "with quiet 5m")
+    w.step(UnitSeen(replace(UP, since=w.moment().wall)))
+    again = replace(UP, invocation="b", main_pid=8, respawns=1, since=w.moment().wall + 1)
+    assert told(w.step(UnitSeen(again), after=1)) == ["opened"]
+
+    w = world(RESTARTS, "with quiet 5m")
+    w.step(UnitSeen(replace(UP, since=w.moment().wall + 1e6)))
+    assert told(*ticks(w, 200)) == ["opened"]
 
 
 def test_a_silence_ends_early_and_is_of_some_services_only() -> None:

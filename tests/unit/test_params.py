@@ -129,11 +129,6 @@ def test_an_unknown_key_is_a_warning_with_the_nearest_known_one() -> None:
     assert said.help == "did you mean cooldown?"
 
 
-def test_what_has_no_effect_yet_is_told() -> None:
-    [said] = check("group web").diagnostics
-    assert said.message == "the parameter `group` has no effect in this version"
-
-
 def test_of_a_repeated_key_the_first_counts() -> None:
     said = check("cooldown 5m, cooldown 9m, cooldown soon")
 

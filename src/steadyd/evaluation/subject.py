@@ -12,6 +12,7 @@ from steadyd.model.fact import Moment, UnitMemory
 from steadyd.model.metric import MetricId, Reading, Readings
 from steadyd.model.rule import CheckParams
 from steadyd.model.service import ServiceState, UnitStatus
+from steadyd.model.silence import QUIET, Silence, SilenceKind
 
 UPTIME = MetricId("init", "uptime")
 RESTARTS = MetricId("init", "restarts")
@@ -131,6 +132,16 @@ class Subject(Struct):
                 readings[metric] = Reading(total - last, elapsed=cycle)
         self.gained.update(totals)
         self.readings = readings
+
+    def quiet(self, now: Moment) -> Silence | None:
+        """Return the silence that the service wants after its start, None once that is over."""
+        if not self.params.quiet or self.status is None or not self.status.since or not self.up():
+            return None
+        since, until = self.status.since, self.status.since + self.params.quiet
+        if not since <= now.wall < until:  # before it: a clock that was set back
+            return None
+        comment = f"`quiet {self.params.quiet:.15g}s` after its start"
+        return Silence(QUIET, SilenceKind.SILENCE, since, until, (), comment)
 
     def _absent(self, absent: bool, now: Moment) -> None:
         self.absent_since = (self.absent_since or now.mono) if absent else None

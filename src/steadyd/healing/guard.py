@@ -24,6 +24,7 @@ class Situation(Struct, frozen=True):
     refused     why an earlier try showed that we lack the right, "" if none did
     allowed     of `exec`: the configuration allows its program
     depends_busy  an action is under way on what the unit depends on
+    group_busy    an action is under way on another service of its group
     muted       by a silence or a deploy, until `muted_until`
     """
 
@@ -43,6 +44,7 @@ class Situation(Struct, frozen=True):
     allowed: bool = True
     window_open: bool = True
     depends_busy: bool = False
+    group_busy: bool = False
     muted: Suppression | None = None
     muted_until: float | None = None
 
@@ -113,6 +115,9 @@ def _by_moment(s: Situation) -> Answer | None:
     if s.depends_busy:
         text = f"an action is under way on {s.params.depends}, which it depends on"
         return Later(Suppression.DEPENDS, text)
+    if s.group_busy:
+        text = f"an action is under way on another service of the group {s.params.group}"
+        return Later(Suppression.BUSY, text)
     if s.status is not None and s.verb != EXEC and (s.status.acting or s.status.respawning):
         return Later(Suppression.BUSY, f"{s.status.init} is acting by itself: {s.status.state}")
     if s.verbs and s.now - s.verbs[-1] < s.params.cooldown:

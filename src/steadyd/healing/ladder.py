@@ -37,6 +37,7 @@ class Standing(Struct, frozen=True):
     unit: UnitKey | None
     status: UnitStatus | None
     above: UnitKey | None = None  # the unit of what the service depends on
+    group: frozenset[UnitKey] = frozenset()  # the units of the others of its group
     window_open: bool = True
     muted: Suppression | None = None
     muted_until: float | None = None  # monotonic
@@ -288,6 +289,7 @@ class Ladder:
             not isinstance(deed, Exec) or deed.command.split()[0] in self._allowed,
             at.window_open,
             at.above is not None and at.above in self._running,
+            not at.group.isdisjoint(self._running),
             at.muted,
             at.muted_until,
         )

@@ -125,6 +125,8 @@ class Budget(Struct, frozen=True):
 class CheckParams(Struct, frozen=True):
     """The meaning of `with …`. Durations are seconds; `verify` None: by the verb's own default.
 
+    Services of one `group` are acted upon one at a time. For `quiet` seconds after its start a
+    service is silenced.
     `pidfile` and `match` find a service that no init system keeps. `alert_only` is set where a
     value that decides about verbs could not be understood. `given` holds all parameters as
     written, also those of other families.
@@ -145,7 +147,9 @@ class CheckParams(Struct, frozen=True):
     match: str = ""
     reload_signal: str = ""
     depends: str = ""
+    group: str = ""
     warmup: float = 600.0
+    quiet: float = 0.0
     alert_only: bool = False
     given: tuple[tuple[str, str], ...] = ()
 

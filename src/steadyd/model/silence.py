@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from steadyd.model.service import matches
 
+QUIET = "quiet"  # the id of the silence that a service has of its own after a start
+
 
 class SilenceKind(StrEnum):
     """A deploy is a silence that somebody meant to end when the work is done."""
@@ -25,6 +27,9 @@ class Silence(Struct, frozen=True):
     services: tuple[str, ...] = ()
     comment: str = ""
     by: str = ""
+
+    def __str__(self) -> str:
+        return self.comment if self.id == QUIET else f"a {self.kind}"
 
     def covers(self, service: str, now: float) -> bool:
         """Tell whether it mutes a service at a moment."""

@@ -117,18 +117,15 @@ _OBEYED: Final[dict[str, Callable[[str], object]]] = {
     "match": _part,
     "reload_signal": _signal,
     "depends": _text,
-    "warmup": _duration,
-}
-# Understood, and without effect in this version.
-_LATER: Final[dict[str, Callable[[str], object]]] = {
     "group": _text,
+    "warmup": _duration,
     "quiet": _duration,
 }
 # Those of the daemon families; kept for them as they are.
 _FAMILIES: Final[dict[str, Callable[[str], object]]] = dict.fromkeys(
     ("hostname", "socket", "username", "password", "endpoint", "database"), str
 ) | {"port": _port}
-_KNOWN: Final = {"alert_label": _text} | _OBEYED | _LATER | _FAMILIES
+_KNOWN: Final = {"alert_label": _text} | _OBEYED | _FAMILIES
 
 # A bad value of these decides about verbs: the check may only alert.
 _DECISIVE: Final = frozenset(
@@ -158,8 +155,6 @@ def _meaning(param: Param, report: Report) -> dict[str, object]:
         near = report.nearest(key, _KNOWN)
         report.warning(param.start, f"the parameter {quoted(key)} is not known", near)
         return {}
-    if key in _LATER:
-        report.warning(param.start, f"the parameter {quoted(key)} has no effect in this version")
     try:
         value = _KNOWN[key](param.value)
     except _BadValue as wanted:
