@@ -82,6 +82,7 @@ FRESH = 1.0  # seconds for which a sample serves several scrapes
 MOST_FACTS = 20_000  # queued facts; beyond, everything is listed anew
 FIRST_LOOK = 5.0  # seconds to wait for the init systems before the first tick
 HOUSEKEEPING = 3600.0
+SAVE = 300.0  # seconds of history that may be lost if we are killed
 ALIVE = 60.0  # seconds between two notes that we are: a host that was down excuses jobs
 STORY = 50  # incidents in one `why`
 
@@ -174,6 +175,7 @@ class App:
                 await self._caught_up()
                 self.ready.set()
         finally:
+            await self._save_history()
             await self.dispatch.close()
 
     @property
@@ -291,7 +293,7 @@ class App:
             yield name, {metric: self.engine.reading(name, metric) for metric in metrics}
 
     async def _keep_house(self) -> None:
-        kept = time.monotonic()
+        kept = saved = time.monotonic()
         while True:
             batch = Batch()
             batch.keep("alive", time.time())
@@ -300,6 +302,15 @@ class App:
             if time.monotonic() - kept >= HOUSEKEEPING:
                 kept = time.monotonic()
                 await self.store.retain()
+            if time.monotonic() - saved >= SAVE:
+                saved = time.monotonic()
+                await self._save_history()
+
+    async def _save_history(self) -> None:
+        if pieces := self.engine.unsaved(_now()):
+            batch = Batch()
+            batch.past(pieces)
+            await self._write(batch)
 
     def begin(self, work: Coroutine[Any, Any, object]) -> None:
         """Do something beside, as a task of the daemon."""

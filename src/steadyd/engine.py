@@ -35,6 +35,7 @@ from steadyd.model.fact import (
     JobRan,
     Memory,
     Moment,
+    Past,
     Phase,
     RulesChanged,
     RuleState,
@@ -101,6 +102,7 @@ class Engine:
         self._judge = Judge(
             options.cycle, options.zone, options.counters, self._event, self.reading
         )
+        self._judge.restore(memory.past, now)
         self.silences = memory.silences
         self.jobs: dict[str, Job] = {}
         self.job_states = dict(memory.jobs)
@@ -146,6 +148,10 @@ class Engine:
         wanted = {rule.service for at, rule in self._timed() if at <= now}
         looks = (i for i in self.incidents.values() if self.ladder.wants_look(i.id, now))
         return frozenset(wanted | {incident.service for incident in looks})
+
+    def unsaved(self, now: Moment) -> list[Past]:
+        """Return the history that came since this was asked last."""
+        return self._judge.unsaved(now)
 
     def reading(self, service: str, metric: MetricId) -> Reading:
         """Return what a rule of `service` on `metric` would be held against now."""

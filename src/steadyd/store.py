@@ -23,18 +23,19 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from steadyd.model.fact import Course, Memory, RuleState, Step, UnitMemory
+from steadyd.model.fact import Course, Memory, Past, RuleState, Step, UnitMemory
 from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.job import JobState
 from steadyd.model.notification import Parcel, ParcelState
 from steadyd.model.silence import Silence
 
-VERSION = 1
+VERSION = 2
 DAY = 86_400.0
 KEEP_INCIDENTS = 30 * DAY
 KEEP_DEAD = 90 * DAY
 KEEP_SETTLED = DAY
 MAX_PAGES = 65_536  # of 4 KiB: 256 MiB in all
+KEEP_PIECES = 50_000  # of history: 13 MB with 20 points each
 BACKLOG = 50_000  # statements kept in memory while the disk refuses them
 ROTTEN = ("disk I/O", "no such table", "no such column", "exists")  # words of OperationalError
 CHECK_BELOW = 16 * 2**20  # bytes; a larger file is not checked page by page at start
@@ -56,7 +57,9 @@ CREATE TABLE lines (incident TEXT, at REAL, data BLOB);
 CREATE INDEX lines_by_incident ON lines (incident);
 CREATE TABLE parcels (id TEXT PRIMARY KEY, state TEXT, posted_at REAL, data BLOB);
 CREATE INDEX parcels_by_state ON parcels (state);
+CREATE TABLE history (until REAL, data BLOB);
 """
+MIGRATIONS = {1: "CREATE TABLE history (until REAL, data BLOB);"}  # from this version to the next
 
 _KEPT = ("silences", "alive")
 Statement = tuple[str, tuple[object, ...]]
@@ -112,6 +115,14 @@ class Batch(Struct):
             self._add("DELETE FROM meta WHERE key = ?", key)
         else:
             self._add("REPLACE INTO meta VALUES (?, ?)", key, _encode(value))
+
+    def past(self, pieces: Iterable[Past]) -> None:
+        """Add pieces of history; the oldest go where there are too many."""
+        for piece in pieces:
+            self._add("INSERT INTO history VALUES (?, ?)", piece.until, _encode(piece))
+        self._add(
+            "DELETE FROM history WHERE rowid <= (SELECT max(rowid) - ? FROM history)", KEEP_PIECES
+        )
 
     def lines(self, lines: Iterable[Line]) -> None:
         """Add lines of stories."""
@@ -183,6 +194,8 @@ class Store:
             )
             jobs = self._rows("SELECT key, value FROM meta WHERE key LIKE 'job %'")
             kept = dict(self._rows("SELECT key, value FROM meta WHERE key IN (?, ?)", *_KEPT))
+            sql = "SELECT data FROM history WHERE until > ? ORDER BY rowid"
+            past = self._rows(sql, time.time())
         return Memory(
             {key: _decode(data, RuleState) for key, data in states},
             {i.id: i for i in opened},
@@ -197,6 +210,7 @@ class Store:
             {key: _decode(data, JobState) for key, data in jobs},
             _decode(kept.get("silences", b"[]"), tuple[Silence, ...]),
             _decode(kept.get("alive", b"0"), float),
+            tuple(_decode(data, Past) for (data,) in past),
         )
 
     def parcels(self) -> list[Parcel]:
@@ -328,7 +342,8 @@ class Store:
         """A cloned host has another machine id: the original's incidents are not ours."""
         if self._meta("machine_id", machine_id.encode()) == machine_id.encode():
             return
-        for table in ("incidents", "actions", "lines", "parcels", "rule_states", "units"):
+        of_host = ("incidents", "actions", "lines", "parcels", "rule_states", "units", "history")
+        for table in of_host:
             self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
         self._db.execute("DELETE FROM meta WHERE key LIKE 'job %' OR key IN (?, ?)", _KEPT)
         self._db.execute("REPLACE INTO meta VALUES ('machine_id', ?)", (machine_id.encode(),))
@@ -345,6 +360,7 @@ class Store:
                 f"DELETE FROM {table} WHERE {column} IN ({old})",  # noqa: S608 - our own names
                 (now - KEEP_INCIDENTS,),
             )
+        self._db.execute("DELETE FROM history WHERE until < ?", (now,))
         for states, keep in (("'delivered', 'folded'", KEEP_SETTLED), ("'dead'", KEEP_DEAD)):
             self._db.execute(
                 f"DELETE FROM parcels WHERE state IN ({states}) AND posted_at < ?",  # noqa: S608
@@ -376,6 +392,10 @@ def _unusable(db: sqlite3.Connection, path: Path, read_all: Callable[[], None]) 
             db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
         elif path.stat().st_size < CHECK_BELOW and _rotten(db):
             return "corrupt"
+        else:
+            for older in range(version, VERSION):
+                steps = f"{MIGRATIONS[older]} PRAGMA user_version = {older + 1};"
+                db.executescript(f"BEGIN; {steps} COMMIT")
         read_all()
     except sqlite3.OperationalError as error:
         if any(word in str(error) for word in ROTTEN):

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from steadyd.store import VERSION
 from tests.e2e.local import SLEEPER, Local, free_port, local, until
 from tests.fakes.target import SECRET, Target, target
 
@@ -261,7 +262,7 @@ def test_a_rules_folder_that_is_not_there_is_read_when_it_is(made: Local, kind: 
     made.rules.mkdir(exist_ok=True)
     made.rule("app", RULE)
     until(lambda: made.api("services")["services"], 10, "the rules that came late")
-    assert state_of(made, "app") == "active"
+    until(lambda: state_of(made, "app") == "active", 10, "the service of these rules")
 
 
 def test_an_unknown_service_is_told_and_picked_up_when_it_appears(made: Local) -> None:
@@ -513,7 +514,7 @@ def _other_tables(path: Path) -> None:
     path.unlink()
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB)")
-        db.execute("PRAGMA user_version = 1")
+        db.execute(f"PRAGMA user_version = {VERSION}")
     db.close()
 
 

@@ -1,7 +1,10 @@
 """The language in the running daemon: globs, ladders, events and programs of the operator's."""
 
+import json
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,20 @@ def test_a_glob_of_too_many_units_is_refused_loudly(daemon: Local) -> None:
     assert services(daemon) == {"p7"}
     assert "p* stands for 201 units, more than 200" in daemon.log()
     assert "p* stands for 201 units" in daemon.ask("status").stdout
+
+
+def test_what_an_aggregate_looks_back_on_is_kept_over_a_stop(daemon: Local) -> None:
+    daemon.keep(app=SLEEPER)
+    daemon.rule("app", "check service app\n  if avg memory:rss over 5s > 80k then alert\n")
+    daemon.start()
+    until(lambda: opened(daemon) == {("app", "memory:rss")}, what="the window is full")
+    assert daemon.stop() == 0
+
+    with closing(sqlite3.connect(daemon.folder / "state/state.db")) as db:
+        ((data,),) = db.execute("SELECT data FROM history").fetchall()
+    kept = json.loads(data)
+    assert (kept["service"], kept["metric"]) == ("app", "memory:rss")
+    assert len(kept["points"]) >= 4
 
 
 def test_crashed_alerts_restarts_are_told_and_a_program_helps(daemon: Local) -> None:

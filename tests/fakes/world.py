@@ -9,6 +9,7 @@ from steadyd.model.fact import (
     Fact,
     Memory,
     Moment,
+    Past,
     RulesChanged,
     Sampled,
     Step,
@@ -59,6 +60,7 @@ class World:
         self.now, self.kill_switch = 1000.0, False
         self.engine = Engine(self.options, memory or Memory(), self.moment())
         self.kept = Step()
+        self.past: list[Past] = []
         self.files(*rules)
         self.step(Bound("web", "systemd", "web.service"), UnitSeen(UP))
 
@@ -72,6 +74,7 @@ class World:
             getattr(self.kept, name).update(getattr(out, name))
         if out.silences is not None:
             self.kept.silences = out.silences
+        self.past += self.engine.unsaved(self.moment())
         return out
 
     def files(self, *rules: Rule) -> Step:
@@ -114,9 +117,11 @@ class World:
             {k: j for k, j in self.kept.jobs.items() if j is not None},
             self.kept.silences or (),
             alive,
+            tuple(self.past),
         )
         other = World.__new__(World)
         other.options, other.kill_switch, other.kept = self.options, False, self.kept
+        other.past = self.past
         other.now = self.now + away
         other.engine = Engine(self.options, memory, other.moment())
         if rules:

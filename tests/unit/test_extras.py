@@ -1,5 +1,6 @@
 """What is read only where a rule names it: of fake trees, hostile ones too, and real processes."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -379,7 +380,8 @@ def test_pss_is_measured_beside_and_seldom_and_not_used_when_old(of_us: Pss) -> 
     first = of_us.read()
     assert isinstance(first, float)
     assert 2**20 < first <= of_us.sample.raw["rss"] + 2**22
-    kept = bytearray(os.urandom(1000) * 30_000)
+    kept = mmap.mmap(-1, 60_000_000)  # pages of its own: an allocator may have some to give
+    kept.write(os.urandom(1000) * 60_000)
     of_us.now = 59
     assert of_us.read() == first
     of_us.measured()

@@ -407,6 +407,32 @@ def test_a_changed_rule_of_the_same_metrics_inherits_the_incident_and_its_steps(
     assert len(w.engine.incidents) == 1
 
 
+def test_a_history_outlives_the_daemon() -> None:
+    text = "if avg memory:total_rss over 2m > 100m then alert"
+    w = world(text)  # a tick of 1 MB
+    ticks(w, *[200] * 4)
+    later = w.reborn(*rules(text), same_boot=False, away=0)
+    later.step(Bound("web", "systemd", "web.service"), UnitSeen(UP))
+
+    assert told(*ticks(later, 200)) == []
+    assert told(*ticks(later, 200)) == ["opened"]  # 7 of 8 cycles
+
+
+def test_a_history_does_not_outlive_the_process() -> None:
+    text = "if max memory:total_rss over 2m > 100m then alert"
+    w = world(text)
+    ticks(w, *[200] * 4)
+    again = replace(UP, invocation="b", main_pid=8)
+    later = w.reborn(*rules(text), away=0)
+    later.step(Bound("web", "systemd", "web.service"), UnitSeen(again))
+    ticks(later, 1)
+    last = later.reborn(*rules(text), away=0)
+    last.step(Bound("web", "systemd", "web.service"), UnitSeen(again))
+
+    assert told(*ticks(last, *[1] * 7)) == []
+    assert told(*ticks(last, 200)) == ["opened"]
+
+
 # -- silences and deploys
 
 

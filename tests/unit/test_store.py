@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from steadyd.model.fact import Course, Phase, RuleState, Step, UnitMemory
+from steadyd.model.fact import Course, Past, Phase, RuleState, Step, UnitMemory
 from steadyd.model.incident import Action, Incident, Line, LineKind, Outcome
 from steadyd.model.notification import Message, Occasion, Parcel, ParcelState, Tone
 from steadyd.model.rule import Severity, Verb
@@ -87,6 +87,42 @@ async def test_closed_incidents_and_delivered_parcels_are_history(folder: Path) 
     assert (memory.states, memory.incidents, memory.actions) == ({}, {}, {})
     assert store.parcels() == []
     assert (await store.incidents(5))[0][0].closed_at == 9e9
+    store.close()
+
+
+async def test_history_comes_back_while_somebody_may_need_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steadyd.store.KEEP_PIECES", 2)
+    store = open_store(folder)
+    needed = Past("web", "cpu:user", 9e9, ((1.0, 2.0, 15.0),), anew=True)
+    batch = Batch()
+    batch.past([replace(needed, points=()), replace(needed, until=5.0), needed])
+    await store.write(batch)
+    store.close()
+    store = open_store(folder)
+
+    assert store.memory().past == (needed,)
+    store.close()
+    store = open_store(folder, machine="other")
+    assert store.memory().past == ()
+    store.close()
+
+
+async def test_a_file_of_the_version_before_is_brought_up_to_date(folder: Path) -> None:
+    store = open_store(folder)
+    await put(store, full_step(), PARCEL)
+    store.close()
+    with sqlite3.connect(folder / "state.db") as db:
+        db.executescript("DROP TABLE history; PRAGMA user_version = 1;")
+    db.close()
+    store = open_store(folder)
+
+    assert store.moved_aside == ""
+    assert store.memory().incidents == full_step().incidents
+    batch = Batch()
+    batch.past([Past("web", "cpu:user", 9e9, ())])
+    assert await store.write(batch)
     store.close()
 
 

@@ -33,6 +33,7 @@ class Series:
         self.keep, self.counter = keep, counter
         self.points: deque[Point] = deque()
         self.began = 0.0  # when the first point of this process was made
+        self._saved, self._anew = -math.inf, False
 
     def add(self, at: float, reading: Reading) -> None:
         """Take the reading of a tick; what has no value leaves a gap."""
@@ -47,6 +48,21 @@ class Series:
     def restart(self) -> None:
         """Begin anew: another process says nothing of this one's past."""
         self.points.clear()
+        self._anew = True
+
+    def restore(self, points: Iterable[Point], now: float) -> None:
+        """Take back, at a monotonic time, what an earlier daemon saved."""
+        self.points.extend(p for p in points if now - self.keep <= p.at <= now)
+        if self.points:
+            self.began, self._saved = self.points[0].at, self.points[-1].at
+
+    def unsaved(self) -> tuple[list[Point], bool]:
+        """Return what came since this was asked last, and whether it is of another process."""
+        points, anew = self.since(self._saved), self._anew
+        self._anew = False
+        if points:
+            self._saved = points[-1].at
+        return points, anew
 
     def since(self, at: float) -> list[Point]:
         """Return the points after a monotonic time."""

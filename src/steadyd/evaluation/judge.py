@@ -1,12 +1,12 @@
 """Conditions held against what is known: which are true, and what tells best why. Pure."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import tzinfo
 
 from msgspec import Struct
 
 from steadyd.evaluation import history, machine, truth, windows
-from steadyd.evaluation.history import Series
+from steadyd.evaluation.history import Point, Series
 from steadyd.model.condition import (
     UP,
     Comparison,
@@ -18,7 +18,7 @@ from steadyd.model.condition import (
     Over,
     leaves,
 )
-from steadyd.model.fact import Moment
+from steadyd.model.fact import Moment, Past
 from steadyd.model.metric import MetricId, Reading
 from steadyd.model.rule import Rule
 
@@ -52,6 +52,8 @@ class Judge:
         self._cycle, self._zone, self._counters = cycle, zone, counters
         self._event, self._reading = event, reading
         self._series: dict[str, dict[MetricId, Series]] = {}
+        self._past: dict[tuple[str, str], list[Point]] = {}
+        self._restored_at = 0.0
 
     def rules_changed(self, rules: Mapping[str, Rule]) -> None:
         """Judge these rules from now on.
@@ -78,10 +80,36 @@ class Judge:
             for service, some in keep.items()
         }
 
+    def restore(self, past: Iterable[Past], now: Moment) -> None:
+        """Take what an earlier daemon saved, before any rule is known."""
+        self._restored_at = now.mono
+        for piece in past:
+            points = self._past.setdefault((piece.service, piece.metric), [])
+            if piece.anew:
+                points.clear()
+            points += [
+                Point(at - now.wall + now.mono, value, seconds)
+                for at, value, seconds in piece.points
+            ]
+
+    def unsaved(self, now: Moment) -> list[Past]:
+        """Return the history that came since this was asked last."""
+        found = []
+        for service, some in self._series.items():
+            for metric, series in some.items():
+                points, anew = series.unsaved()
+                if points or anew:
+                    made = tuple((p.at - now.mono + now.wall, p.value, p.elapsed) for p in points)
+                    until = now.wall + series.keep
+                    found.append(Past(service, str(metric), until, made, anew))
+        return found
+
     def _kept(self, service: str, metric: MetricId, seconds: float) -> Series:
         known = self._series.get(service, {}).get(metric)
         found = known or Series(seconds, counter=metric in self._counters)
         found.keep = seconds
+        if known is None and (past := self._past.pop((service, str(metric)), None)):
+            found.restore(past, self._restored_at)
         return found
 
     def remember(self, service: str, now: Moment) -> None:

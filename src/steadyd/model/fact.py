@@ -234,6 +234,20 @@ class Step(Struct):
     outcomes: list[tuple[str, str, str]] = field(default_factory=list)
 
 
+class Past(Struct, frozen=True):
+    """A piece of the history of a metric of a service, as it is stored.
+
+    `points` are (wall-clock seconds, value, seconds over which a counter gained it), oldest first;
+    `anew` tells that what was before is of another process; after `until` nobody needs it.
+    """
+
+    service: str
+    metric: str
+    until: float
+    points: tuple[tuple[float, float, float], ...]
+    anew: bool = False
+
+
 class Memory(Struct, frozen=True):
     """What the store remembers when the daemon starts.
 
@@ -251,3 +265,4 @@ class Memory(Struct, frozen=True):
     jobs: Mapping[str, JobState] = field(default_factory=dict)
     silences: tuple[Silence, ...] = ()
     alive: float = 0.0
+    past: tuple[Past, ...] = ()
