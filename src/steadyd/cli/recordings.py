@@ -73,7 +73,7 @@ def from_file(path: str) -> Recording:
         raise NoHistory(f"{shown} is no recording: {clean(error)}") from None
     start = when(told.start, 0.0)
     ticks = max((len(v) for some in told.series.values() for v in some.values()), default=0)
-    _check(told.step_seconds, ticks, sum(map(len, told.series.values())))
+    check(told.step_seconds, ticks, sum(map(len, told.series.values())))
     series = {
         name: {metric_id(metric): column(values) for metric, values in some.items()}
         for name, some in told.series.items()
@@ -107,7 +107,7 @@ def from_daemon(args: argparse.Namespace, rules: RuleSet) -> Recording:
         why = next(iter(missing.values()), "these rules read nothing that it keeps")
         raise NoHistory(f"the daemon has no history for these rules: {why}", 1)
     ticks = max(len(values) for some in found.values() for values in some.values())
-    _check(cycle, ticks, 0)
+    check(cycle, ticks, 0)
     series = {
         name: {
             metric_id(metric): column([None] * (ticks - len(values)) + values)
@@ -184,7 +184,8 @@ def _values(data: Mapping[str, object]) -> list[float | None]:
         raise NoHistory("what answers there is no steadyd", 1) from None
 
 
-def _check(step: float, ticks: int, series: int) -> None:
+def check(step: float, ticks: int, series: int) -> None:
+    """Raise NoHistory if that is no step, or too much."""
     if not 0.1 <= step <= DAY:
         raise NoHistory(f"a step of {step:g} s cannot be replayed: 0.1 s to a day can")
     if not 0 < ticks <= LONGEST:

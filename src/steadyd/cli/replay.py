@@ -9,17 +9,20 @@ from steadyd.cli import fail
 from steadyd.cli.check import Entry, judge
 from steadyd.cli.client import Unreachable, unreachable
 from steadyd.cli.recordings import NoHistory, between, from_daemon, from_file, when, with_members
+from steadyd.cli.terminal import clean
 from steadyd.model.rule import RuleSet
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.replaying.recording import Recording
 from steadyd.replaying.replay import replay
 from steadyd.replaying.story import Story
+from steadyd.rulefiles.amounts import BadNumber, duration
 from steadyd.rulefiles.diagnostics import printable
 from steadyd.rulefiles.judging import Known
 from steadyd.rulefiles.merge import merge
 from steadyd.zone import local_zone
 
 STEP = 15.0  # seconds between two ticks
+DAY = 86_400.0  # seconds that are asked of Prometheus without --start
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--from", dest="file", metavar="FILE", help="a recording as JSON")
     source.add_argument("--prometheus", metavar="URL", help="a Prometheus that scrapes steadyd")
-    parser.add_argument("--start", metavar="T", help="RFC 3339, or an age such as 7d")
+    parser.add_argument(
+        "--start", metavar="T", help="RFC 3339, or an age such as 7d; of Prometheus: 1d"
+    )
     parser.add_argument("--end", metavar="T", help="the same; the default is now")
     parser.add_argument("--step", metavar="DURATION", help="of Prometheus: the cycle (15s)")
     parser.add_argument("--host", metavar="NAME", help="of Prometheus: the label instance")
@@ -78,8 +83,22 @@ def _recording(args: argparse.Namespace, rules: RuleSet) -> Recording:
         raise NoHistory("--step is for --prometheus: other histories have a step of their own")
     if args.host and not args.prometheus:
         raise NoHistory("--host is for --prometheus: other histories are of one host")
+    if args.prometheus:
+        from steadyd.cli.prometheus import from_prometheus
+
+        end = now if end is None else end
+        start = end - DAY if start is None else start
+        step = STEP if args.step is None else _step(args.step)
+        return from_prometheus(args.prometheus, rules, start, end, step, args.host or "")
     found = from_file(args.file) if args.file else from_daemon(args, rules)
     return between(found, start, end)
+
+
+def _step(text: str) -> float:
+    try:
+        return duration(text)
+    except BadNumber as error:
+        raise NoHistory(f"--step {clean(text)[:80]} {error}") from None
 
 
 def _print(form: str, story: Story) -> None:
