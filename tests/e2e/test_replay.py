@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -71,6 +72,15 @@ def test_json_has_every_event_and_the_summary(rules: Path, history: Path) -> Non
         "verbs": {"reload": 1},
         "not_run": {},
     }
+
+
+def test_svg_is_one_picture(rules: Path, history: Path) -> None:
+    done = ctl(rules, "--from", history, "--format", "svg")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    root = ElementTree.fromstring(done.stdout)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert [each.text for each in root.iter() if each.text == "reload"] == ["reload"]
 
 
 def test_a_part_of_the_history_is_replayed(rules: Path, history: Path) -> None:

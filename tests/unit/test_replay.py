@@ -16,14 +16,12 @@ START, STEP = 1_790_000_010.0, 15.0
 PER_PROCESS = frozenset(metric.id for metric in CATALOGUE.metrics if metric.per_process)
 
 
-def told(text: str, *, skip: bool = True, **series: Sequence[float | None]) -> Told:
+def told(text: str, **series: Sequence[float | None]) -> Told:
     """Replay the first rule of a check of `web`; `_` in a name of a series stands for `:`."""
     known = {metric_id(name.replace("_", ":", 1)): column(some) for name, some in series.items()}
     ticks = max(map(len, series.values()))
     recording = Recording(START, STEP, ticks, {"web": known})
-    story = replay(
-        rules(f"check service web {text}"), recording, per_process=PER_PROCESS, skip=skip
-    )
+    story = replay(rules(f"check service web {text}"), recording, per_process=PER_PROCESS)
     return next(each for each in story.rules if not each.rule.implicit)
 
 

@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", metavar="T", help="the same; the default is now")
     parser.add_argument("--step", metavar="DURATION", help="of Prometheus: the cycle (15s)")
     parser.add_argument("--host", metavar="NAME", help="of Prometheus: the label instance")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--format", choices=("text", "json", "svg"), default="text")
     parser.add_argument("--control", metavar="SOCKET", help="the daemon's control socket")
 
 
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
         return unreachable(error)
     rules = with_members(rules, recording.series)
     per_process = frozenset(metric.id for metric in CATALOGUE.metrics if metric.per_process)
-    _print(args.format, replay(rules, recording, per_process=per_process, zone=local_zone()))
+    story = replay(rules, recording, per_process=per_process, zone=local_zone())
+    _print(args.format, story, recording)
     return 0
 
 
@@ -101,10 +102,15 @@ def _step(text: str) -> float:
         raise NoHistory(f"--step {clean(text)[:80]} {error}") from None
 
 
-def _print(form: str, story: Story) -> None:
+def _print(form: str, story: Story, recording: Recording) -> None:
     from steadyd.cli.replaytold import as_json, as_text
 
     if form == "json":
         print(json.dumps(as_json(story), ensure_ascii=True))
+    elif form == "svg":
+        from steadyd.replaying.svg import svg
+
+        sys.stdout.flush()
+        sys.stdout.buffer.write(svg(story, recording).encode())
     else:
         print("\n".join(as_text(story)))

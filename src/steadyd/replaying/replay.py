@@ -118,6 +118,9 @@ class _Run:
         self._engine.step(facts, self._recording.moment(-1))
         self._index = {rule.key: rule for rule in self._rules.rules}
         self._order = {name: place for place, name in enumerate(self._engine.subjects)}
+        self._read = {  # what the engine has not from the status
+            name: self._engine.metrics_of(name) - {UP, UPTIME} for name in self._order
+        }
         for key, rule in self._index.items():
             self._masks[key] = masks_of(rule, self._recording) if self._skip else None
             self._plan(key, 0)
@@ -172,14 +175,13 @@ class _Run:
             chosen = self._chosen(tick, marked)
             names = {self._index[key].service for key in chosen}
             services = sorted(names, key=self._order.__getitem__)
-        readings = {
-            name: recording.readings(name, engine.metrics_of(name), tick) for name in services
-        }
+        readings = {name: recording.readings(name, self._read[name], tick) for name in services}
         rules = None if chosen is None else frozenset(chosen)
         facts.append(Sampled(readings, True, rules))
         self._step(facts, recording.moment(tick), tick)
         for key in chosen or ():
-            self._plan(key, tick + 1)
+            if self._next[key] <= tick:  # nothing of it changed
+                self._plan(key, tick + 1)
 
     def _chosen(self, tick: int, marked: Iterable[str]) -> set[str]:
         """Return the rules that have to be evaluated at a tick."""
@@ -195,7 +197,7 @@ class _Run:
         """Do what is due between two ticks, on a fresh look that finds what the last one found."""
         recording, engine = self._recording, self._engine
         fresh = {
-            name: recording.readings(name, engine.metrics_of(name), tick)
+            name: recording.readings(name, self._read[name], tick)
             for name in sorted(engine.stale(at), key=self._order.__getitem__)
         }
         wall = recording.moment(tick, at - recording.moment(tick).mono).wall
