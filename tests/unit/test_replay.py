@@ -113,6 +113,16 @@ def test_a_window_gates_the_opening() -> None:
     assert at(found, Kind.OPENED) == [6]
 
 
+def test_a_step_that_a_window_defers_runs_when_it_opens_again() -> None:
+    found = told(
+        "if process:count > 5 not between 14:15 and 14:17 then alert, after 2m restart",
+        process_count=[1, *[9] * 40],
+    )
+
+    assert words(found)[:3] == ["opened", "deferred window", "acted restart"]
+    assert at(found, Kind.OPENED, Kind.DEFERRED, Kind.ACTED) == [1, 9, 14]
+
+
 def test_a_rule_that_is_true_from_the_start_only_alerts() -> None:
     assert words(told("if process:threads > 5 then alert, restart", process_threads=[9, 9])) == [
         "opened", "suppressed new_rule",
