@@ -174,6 +174,16 @@ def test_the_history_is_that_of_its_service_and_its_start() -> None:
     assert replay(rules("check service web if down then alert"), later).start == START + 3600
 
 
+def test_an_event_is_judged_on_the_tick_before_it_also_when_ticks_are_skipped() -> None:
+    text = "check service web if not (process:threads > 5 and down) for 2 cycles then alert"
+    known = {metric_id("process:threads"): column([*[9] * 8, 1, *[9] * 4]),
+             metric_id("init:up"): column([*[0] * 9, 1, 1, 0, 0])}  # fmt: skip
+    recording = Recording(START, STEP, 13, {"web": known})
+    quick = replay(rules(text), recording)
+
+    assert quick == replay(rules(text), recording, skip=False)
+
+
 def test_a_host_rule_has_no_init_system() -> None:
     some: dict[str, Any] = {"host": {metric_id("load:1"): column([1, 9, 9])}}
     story = replay(rules("check host if load:1 > 5 then alert, exec \"/bin/page\""),

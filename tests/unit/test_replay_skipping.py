@@ -75,7 +75,13 @@ def written(conditions: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 params = st.sampled_from(
-    ["", "with cooldown 20s", "with budget 1/2m, verify 20s", "with verify 15s, cooldown 5s"]
+    [
+        "",
+        "with cooldown 20s",
+        "with budget 1/2m, verify 20s",
+        "with verify 15s, cooldown 5s",
+        "with group a, quiet 2m",
+    ]
 )
 
 

@@ -293,6 +293,8 @@ def _changes(rules: RuleSet, recording: Recording) -> dict[int, dict[str, list[F
             continue
         for tick, fact in _told(name, recording):
             found.setdefault(tick, {}).setdefault(name, []).append(fact)
+            if tick:  # what happens is judged on the readings of the tick before
+                found.setdefault(tick - 1, {}).setdefault(name, [])
     return found
 
 
