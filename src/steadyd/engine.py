@@ -337,7 +337,8 @@ class Engine:
             self._give_up(incident, ())
 
     def _sampled(self, fact: Sampled) -> None:
-        for name, subject in self.subjects.items():
+        for name in self.subjects if fact.rules is None else fact.readings:
+            subject = self.subjects[name]
             if not fact.tick and name not in fact.readings:
                 continue
             subject.readings = fact.readings.get(name, {})
@@ -349,6 +350,8 @@ class Engine:
             if fact.tick:
                 self._judge.remember(name, self._now)
             for rule in self._by_service[name]:
+                if fact.rules is not None and rule.key not in fact.rules:
+                    continue
                 if fact.tick or self._moving(rule):
                     self._evaluate(rule, tick=fact.tick)
 

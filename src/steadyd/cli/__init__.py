@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "services": "which unit each checked service resolves to, and why not",
     "status": "services, open incidents, rule files, outbox",
     "why": "every decision about a service",
+    "replay": "what rules would have done in the past",
     "show": "the last readings of a metric, with a curve",
     "export": "all numbers as JSON",
     "silence": "mute messages and verbs for a while",

@@ -100,10 +100,15 @@ class Answered(Struct, frozen=True):
 
 
 class Sampled(Struct, frozen=True):
-    """Readings by service, made together. Only a tick counts as a cycle."""
+    """Readings by service, made together. Only a tick counts as a cycle.
+
+    `rules` are the keys of those that are evaluated where a replay knows that nothing can change
+    for the others; None: all.
+    """
 
     readings: Mapping[str, Readings]
     tick: bool = False
+    rules: frozenset[str] | None = None
 
 
 Fact = (
