@@ -39,6 +39,7 @@ lint: $(VENV)/dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/dev
+	$(BIN)/python tests/bench/replay.py
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 clean:
