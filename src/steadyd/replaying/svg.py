@@ -40,7 +40,7 @@ def svg(story: Story, recording: Recording) -> str:
             picture = _picture(story, recording, rules[:shown], len(rules), detail)
             if len(picture.encode()) <= LARGEST:
                 return picture
-        shown //= 2
+        shown = shown * 3 // 4
 
 
 def _picture(
@@ -71,7 +71,7 @@ def _row(story: Story, recording: Recording, told: Told, detail: int) -> Iterato
     yield f'<path class="b" d="M0 {bottom}H{_PLOT}"/>'
     yield from _curve(recording, told, detail, top)
     length = (story.end - story.start) or 1.0
-    pixels = detail * 2  # per row at most so many spans and marks
+    pixels = detail  # per row at most so many spans and marks
     places = _merged(
         (int((a - story.start) / length * pixels), int((b - story.start) / length * pixels))
         for a, b in spans(told, story.end)
