@@ -113,6 +113,7 @@ class Engine:
         self._statuses: dict[UnitKey, UnitStatus] = {}
         self._open = {i.rule_key: i.id for i in self.incidents.values()}
         self._held: set[str] = set()
+        self._dark: dict[str, float] = {}
         self._second: dict[str, float] = {}
         self._now, self._out, self._rebooted = now, Step(), not memory.same_boot
         self.evaluations = self.unknowns = 0
@@ -164,6 +165,11 @@ class Engine:
     def incident_of(self, rule_key: str) -> Incident | None:
         """Return the open incident of a rule."""
         return self.incidents.get(self._open.get(rule_key, ""))
+
+    @property
+    def dark(self) -> dict[str, float]:
+        """Return since when (wall clock) nothing is known of what an open incident is about."""
+        return {self._open[key]: at for key, at in self._dark.items() if key in self._open}
 
     def rules_of(self, service: str) -> list[Rule]:
         """Return the rules of a service in the order of the files."""
@@ -226,6 +232,7 @@ class Engine:
             return
         fresh.remove(heir)
         del self._open[key]
+        self._dark.pop(key, None)
         self._put_state(heir.key, state or RuleState(Phase.FIRING, settled=True))
         self._put(replace(incident, rule_key=heir.key, rule=str(heir), source=str(heir.source)))
 
@@ -375,6 +382,7 @@ class Engine:
         look = self._judge.look(rule, self._now)
         self.evaluations += 1
         self.unknowns += look.true is None
+        self._note_dark(rule.key, look.true)
         cycle = self.options.cycle
         told, decisions = machine.step(rule, state, look, self._now.mono, tick=tick, cycle=cycle)
         if told is not state:
@@ -391,6 +399,12 @@ class Engine:
                     if incident := self.incident_of(rule.key):
                         _, value = self._judge.shown(rule, self._now, wanted=False)
                         self._close(incident, CloseReason.RECOVERED, "", value)
+
+    def _note_dark(self, key: str, true: bool | None) -> None:
+        if true is None and key in self._open:
+            self._dark.setdefault(key, self._now.wall)
+        elif self._dark:
+            self._dark.pop(key, None)
 
     def _restarted(self, subject: Subject) -> None:
         """Another process: holds on its process metrics start again."""
@@ -666,6 +680,7 @@ class Engine:
         actions = self.ladder.close(incident, rule, recovered=recovered)
         self._out.incidents[incident.id] = closed
         del self.incidents[incident.id], self._open[incident.rule_key]
+        self._dark.pop(incident.rule_key, None)
         state = self.states.get(incident.rule_key)
         if state is not None and not recovered and incident.topic not in _ABOUT_UP:
             self._put_state(incident.rule_key, RuleState(settled=state.settled))

@@ -133,6 +133,7 @@ def snapshot(engine: Engine, around: Surroundings) -> Snapshot:
         services=tuple(views.values()),
         host=host,
         open=tuple(sorted(engine.incidents.values(), key=lambda i: i.opened_at, reverse=True)),
+        dark=engine.dark,
         actions=_actions(engine, around.recent),
         alerts=tuple(_alerts(engine)),
         rules_loaded=len(engine.rules),

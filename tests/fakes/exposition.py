@@ -174,6 +174,7 @@ def snapshot(count: int = 0) -> Snapshot:
         services=views,
         host=None,
         open=() if count else (incident(), incident("inc-2", HOSTILE)),
+        dark={} if count else {"inc-2": AT - 75},
         actions=() if count else (action(),),
         alerts=()
         if count

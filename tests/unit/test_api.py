@@ -54,6 +54,10 @@ def test_an_incident_has_the_keys_agreed() -> None:
 def test_status_has_the_keys_agreed() -> None:
     shown = api.status(snapshot())
     assert set(shown) >= STATUS
+    assert [each["no_data_since"] for each in shown["incidents"]] == [
+        None,
+        "2026-11-23T07:59:26.123Z",
+    ]
     puma = shown["services"][0]
     assert puma["metrics"]["memory:total_rss"] == 250e6
     assert puma["metrics"]["process:fd_ratio"] == 6.25

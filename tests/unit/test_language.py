@@ -433,6 +433,20 @@ def test_a_history_does_not_outlive_the_process() -> None:
     assert told(*ticks(last, 200)) == ["opened"]
 
 
+def test_an_open_incident_of_which_nothing_is_known_stays_open_and_says_since_when() -> None:
+    w = world("if memory:total_rss > 100m then alert")
+    (incident,) = (n.incident for n in ticks(w, 200)[0].notifications)
+    assert incident is not None
+    assert w.engine.dark == {}
+    since = w.moment().wall + CYCLE
+    assert told(*ticks(w, None, None, None)) == []
+    assert w.engine.dark == {incident.id: since}
+    ticks(w, 200, None)
+    assert w.engine.dark == {incident.id: w.moment().wall}
+    assert told(*ticks(w, 1, 1)) == ["closed"]
+    assert w.engine.dark == {}
+
+
 # -- silences and deploys
 
 

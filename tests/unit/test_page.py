@@ -55,7 +55,7 @@ def test_free_text_is_for_the_operator() -> None:
 def test_it_shows_what_matters() -> None:
     text = read(page(snapshot(), trusted=True)).text
     for shown in ("238.4 MiB", "3m 12s", "restart: not healed", "exited with 1", "no answer in 2 s",
-                  "bad.inq", "1 / 3", "Open incidents", "up 1d"):  # fmt: skip
+                  "bad.inq", "1 / 3", "Open incidents", "up 1d", "no data for 1m 15s"):  # fmt: skip
         assert shown in text
 
 

@@ -97,6 +97,8 @@ def _incident(incident: Json, now: datetime) -> list[str]:
         what += f" {measure(metric, value)} (limit {measure(metric, limit)})"
     age = span(since(incident["opened_at"], now))
     head = f"{paint(severity)} {clean(incident['service'])}: {what}, open for {age}"
+    if dark := incident.get("no_data_since"):
+        head += f", no data since {clean(dark)}"
     acts = [
         f"  {act['verb']}: {paint(act['outcome'] or 'under way')}"
         + (f" ({clean(act['reason'])})" if act["reason"] else "")

@@ -125,7 +125,11 @@ def status(snapshot: Snapshot, trusted: bool = True) -> Json:
         ],
         "services": [service(view) | measured(view) for view in snapshot.services],
         "host": measured(host) if host else None,
-        "incidents": [incident(each, acts.get(each.id, ()), trusted) for each in snapshot.open],
+        "incidents": [
+            incident(each, acts.get(each.id, ()), trusted)
+            | {"no_data_since": rfc3339(snapshot.dark.get(each.id))}
+            for each in snapshot.open
+        ],
         "rules": {"loaded": snapshot.rules_loaded, "disabled": snapshot.rules_disabled},
         "files": [_file(view, trusted) for view in snapshot.files],
         "outbox": {

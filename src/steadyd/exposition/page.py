@@ -138,13 +138,18 @@ def _incidents(snapshot: Snapshot, trusted: bool) -> str:
             ("w", f"{escape(incident.topic)}<small>{escape(incident.rule)}</small>"),
             ("n", escape(measure(incident.topic, incident.value))),
             ("n", escape(measure(incident.topic, incident.threshold))),
-            ("n", span(snapshot.at - incident.opened_at)),
+            ("n", span(snapshot.at - incident.opened_at) + _dark(snapshot, incident)),
             ("w", "<br>".join(_did(each, trusted) for each in acts.get(incident.id, ()))),
         )
         for incident in snapshot.open
     ]
     heads = ("Service", "Severity", "Rule", "Value>", "Limit>", "Open for>", "Actions")
     return _table("Open incidents", heads, rows)
+
+
+def _dark(snapshot: Snapshot, incident: Incident) -> str:
+    since = snapshot.dark.get(incident.id)
+    return "" if since is None else f"<small>no data for {span(snapshot.at - since)}</small>"
 
 
 def _services(snapshot: Snapshot) -> str:

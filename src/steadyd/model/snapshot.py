@@ -118,7 +118,8 @@ class Snapshot(Struct, frozen=True):
     """Everything that may be shown. Times are wall-clock seconds.
 
     `host` is a ServiceView named "host" if some rule looks at the host, else None. `open` are
-    the open incidents, newest first; `actions` those of `open` and the newest others, newest first.
+    the open incidents, newest first; `dark` tells by id of which of them there are no data, and
+    since when; `actions` are those of `open` and the newest others, newest first.
     """
 
     at: float
@@ -130,6 +131,7 @@ class Snapshot(Struct, frozen=True):
     services: tuple[ServiceView, ...] = ()
     host: ServiceView | None = None
     open: tuple[Incident, ...] = ()
+    dark: Mapping[str, float] = field(default_factory=dict)
     actions: tuple[Action, ...] = ()
     alerts: tuple[AlertView, ...] = ()
     rules_loaded: int = 0
