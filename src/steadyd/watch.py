@@ -32,7 +32,10 @@ from steadyd.rulefiles.globs import MOST, Member
 
 log = logging.getLogger(__name__)
 
-PROCESS = "process"  # the adapter of what no init system keeps
+PROCESS, SELF = "process", "self"  # the adapter of what no init system keeps, and our unit there
+# names of this daemon where no init system runs a unit of that name; the first one is from the
+# ancestor's files, whose own unit may still be there, at rest
+OURSELVES = ("inspeqtor", "steadyd")
 # what installs packages, and restarts services on the way
 INSTALLERS = (
     *("dpkg", "apt-get", "unattended-upgr", "needrestart"),
@@ -54,14 +57,16 @@ class Finding(Struct, frozen=True):
 async def find_unit(inits: Sequence[InitSystem], name: str, params: CheckParams) -> Finding:
     """Ask `inits`, first the one that runs as PID 1, what a service's name stands for."""
     only = PROCESS if params.process else params.init
-    asked = [i for i in inits if i.name == only or (not only and i.name != PROCESS)]
+    ours = not (only or params.unit) and name in OURSELVES
+    asked = [i for i in inits if i.name == only or (not only and (ours or i.name != PROCESS))]
     if not asked:
         which = f"init {only}" if only else "no init system that steadyd knows"
         return Finding(None, f"{which} was{' not' if only else ''} found on this host")
     found, reasons, unreachable = [], [], set()
     for init in asked:
         try:
-            found.append(await init.find(params.process or params.unit or name))
+            unit = SELF if ours and init.name == PROCESS else params.process or params.unit or name
+            found.append(await init.find(unit))
         except UnitNotFound as error:
             reasons.append(f"{init.name}: {error.why}")
         except InitError as error:
@@ -69,8 +74,11 @@ async def find_unit(inits: Sequence[InitSystem], name: str, params: CheckParams)
             unreachable.add(init.name)
     if not found:
         return Finding(None, "; ".join(reasons), frozenset(unreachable))
+    running = [s for s in found if s.state is ServiceState.ACTIVE] if ours else []
     first = inits[0].name
-    best = min(found, key=lambda s: (s.init != first, s.state is not ServiceState.ACTIVE))
+    best = min(
+        running or found, key=lambda s: (s.init != first, s.state is not ServiceState.ACTIVE)
+    )
     return Finding(best)
 
 
@@ -215,7 +223,7 @@ class Watch:
 
     def _detect_again(self, group: asyncio.TaskGroup) -> None:
         """Look for init systems that were started after us, if a service may be theirs."""
-        mere = any(params.process for params in self._services.values())
+        mere = any(p.process or name in OURSELVES for name, p in self._services.items())
         soon = time.monotonic() - self._detected_at < DETECT_SECONDS
         if (not (self.missing or self._globs) or soon) and (not mere or PROCESS in self.inits):
             return

@@ -53,6 +53,18 @@ def test_a_glob_of_too_many_units_is_refused_loudly(daemon: Local) -> None:
     assert "p* stands for 201 units" in daemon.ask("status").stdout
 
 
+@pytest.mark.parametrize("name", ["inspeqtor", "steadyd"])
+def test_the_daemon_watches_itself(daemon: Local, name: str) -> None:
+    daemon.keep(app=SLEEPER)
+    daemon.rule("self", f"check service {name}\n  if memory:rss > 80k then alert, restart\n")
+    daemon.start()
+    until(lambda: opened(daemon) == {(name, "memory:rss")}, what="the daemon is found")
+
+    (service,) = daemon.api("services")["services"]
+    assert daemon.daemon is not None
+    assert (service["main_pid"], service["state"]) == (daemon.daemon.pid, "active")
+
+
 def test_what_an_aggregate_looks_back_on_is_kept_over_a_stop(daemon: Local) -> None:
     daemon.keep(app=SLEEPER)
     daemon.rule("app", "check service app\n  if avg memory:rss over 5s > 80k then alert\n")

@@ -57,6 +57,15 @@ def of(state: str, pid: int | None = None) -> Callable[[InitReport], bool]:
     )
 
 
+async def test_the_daemon_itself_is_watched_and_never_acted_upon() -> None:
+    adapter = Process()
+    assert (await adapter.find("self")).main_pid == os.getpid()
+    for verb in Verb:
+        with pytest.raises(NotSupported, match="does not act upon itself"):
+            await adapter.perform(verb, "self", signal="USR1", deadline=1.0)
+    await adapter.close()
+
+
 async def test_a_pid_file_is_followed_and_the_end_of_its_process(
     tmp_path: Path, start: Start
 ) -> None:

@@ -2,7 +2,8 @@
 
 The unit says which: `pidfile:PATH`, or `match:TEXT` for the oldest process whose arguments, joined
 by blanks, hold this text. Nobody tells of a new process: /proc is read once a second while one
-that is watched is missed. The end of a process is told by the kernel.
+that is watched is missed. The end of a process is told by the kernel. The unit `self` is this
+daemon.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.ports import NotSupported, UnitNotFound, VerbFailed
 
 NAME = "process"
-PIDFILE, MATCH = "pidfile:", "match:"
+PIDFILE, MATCH, SELF = "pidfile:", "match:", "self"
 SCAN_SECONDS = 1.0
 
 
@@ -49,6 +50,8 @@ class Process(PidFileInit):
 
     def read(self, unit: str) -> UnitStatus:
         """Return the state of a service. Raises UnitNotFound."""
+        if unit == SELF and (ours := process(os.getpid())):
+            return self.alive(unit, ours)
         if path := _path(unit):
             return self._by_file(unit, path)
         if not _text(unit):
@@ -121,6 +124,8 @@ class Process(PidFileInit):
     async def perform(self, verb: Verb, unit: str, *, signal: str = "", deadline: float) -> None:
         """Reload by a signal, or send one; there is nobody to ask for anything else."""
         before = await self.find(unit)
+        if unit == SELF:
+            raise NotSupported(NAME, unit, verb, "steadyd does not act upon itself")
         if verb is Verb.SIGNAL:
             await self.signalled(verb, before, signal_number(NAME, unit, verb, signal))
             return
