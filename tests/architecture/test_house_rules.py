@@ -97,6 +97,17 @@ def test_what_inspeqtor_had_is_here_with_a_test_or_named_as_left_out() -> None:
         if row["steadyd"] is None:
             assert row["inspeqtor"] in ("expose memstats web page", "launchd")
             continue
-        path, _, name = row["test"].partition("::")
-        text = (ROOT / path).read_text("utf-8")
-        assert f"def {name}(" in text if name else "def test_" in text, row
+        _stands(row["test"])
+
+
+def test_each_sentence_of_the_language_has_a_test() -> None:
+    rows = json.loads((ROOT / "docs/language.json").read_text("utf-8"))
+    assert len({row["language"] for row in rows}) == len(rows) > 0
+    for row in rows:
+        _stands(row["test"])
+
+
+def _stands(test: str) -> None:
+    path, _, name = test.partition("::")
+    text = (ROOT / path).read_text("utf-8")
+    assert f"def {name}(" in text if name else "def test_" in text, test
