@@ -180,8 +180,20 @@ def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceV
         restarts={cause: memory.restarts.get(cause, 0) for cause in CAUSES},
         watched=tuple(_watched(engine, rule) for rule in rules),
         denied=around.denied.get(subject.name, {}),
-        daemon=around.raw(subject.name),
+        daemon=_of_host(engine) if subject.name == HOST else around.raw(subject.name),
+        named=engine.metrics_of(subject.name),
     )
+
+
+def _of_host(engine: Engine) -> dict[MetricId, float]:
+    """Return what rules read of the host now; what is counted, per second."""
+    found = {metric: engine.reading(HOST, metric) for metric in engine.metrics_of(HOST)}
+    counters = engine.options.counters
+    return {
+        metric: reading.value / reading.elapsed if metric in counters else reading.value
+        for metric, reading in found.items()
+        if reading.value is not None and (metric not in counters or reading.elapsed)
+    }
 
 
 def _watched(engine: Engine, rule: Rule) -> Watched:

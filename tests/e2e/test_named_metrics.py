@@ -1,5 +1,6 @@
 """Metrics that are read because a rule names them, through the daemon as it ships."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,4 +126,10 @@ def test_the_host_is_measured_as_rules_name_it(host: SteadyHost) -> None:
     assert seen["metrics"]["memory:available"] > 2**20
     assert seen["missing"]["net:nic7"] == "there is no network interface nic7"
     assert 0 < seen["metrics"]["disk:/"] <= 100
+    text = host.get_text("/metrics")
+    disk = re.search(r'^steadyd_host_metric{family="disk",metric="/"} ([0-9.]+)$', text, re.M)
+    assert disk
+    assert 0 < float(disk[1]) <= 100
+    net = r'^steadyd_host_metric{family="net",metric="lo"} [0-9.e+]+$'
+    assert until(lambda: re.search(net, host.get_text("/metrics"), re.M))
     assert ("host", "if pressure:cpu > 1% then alert") in until(lambda: open_incidents(host))

@@ -30,6 +30,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8; escap
 
 EXTRA = {
     "pss": 200e6,
+    "user_seconds": 1.5,
     "memory_current": 300e6,
     "memory_working_set": 280e6,
     "memory_swap": 1e6,
@@ -52,8 +53,10 @@ def rich() -> Snapshot:
     assert puma.sample is not None
     sample = replace(puma.sample, raw={**puma.sample.raw, **EXTRA})
     daemon = {MetricId("puma", "backlog"): 3.0, MetricId("sidekiq", "queue:mail"): 7.0}
-    puma = replace(puma, sample=sample, daemon=daemon)
-    return replace(now, services=(puma, *now.services[1:]))
+    named = frozenset((MetricId("memory", "rss"), MetricId("cpu", "user")))
+    puma = replace(puma, sample=sample, daemon=daemon, named=named)
+    host = replace(puma, name="host", sample=None, daemon={MetricId("disk", "/"): 42.0})
+    return replace(now, services=(puma, *now.services[1:]), host=host)
 
 
 def value(now: Snapshot, name: str, /, **labels: str) -> float | None:
@@ -126,7 +129,7 @@ def test_what_no_rule_names_has_no_family() -> None:
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     more = {line.split()[2] for line in _lines(rich()) if line.startswith("# TYPE")} - families
     assert {"steadyd_daemon_metric", "steadyd_service_oom_kills_total"} <= more
-    assert len(more) == 10
+    assert len(more) == 13
     one = replace(rich().services[0], sample=None, daemon={MetricId("puma", "backlog"): 3.0})
     found = value(
         replace(snapshot(), services=(one,)),

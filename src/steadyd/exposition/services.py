@@ -6,6 +6,7 @@ from typing import Literal
 from prometheus_client.core import Metric
 
 from steadyd.exposition.families import Family
+from steadyd.model.metric import MetricId
 from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import ServiceView, Snapshot
 
@@ -73,6 +74,12 @@ _PRESSURES = (
     (("full", "memory"), "pressure_memory_full_percent"),
 )
 _RICH = frozenset((*(raw for *_, raw in _EXTRA), *(raw for _, raw in _PRESSURES)))
+_RSS = MetricId("memory", "rss")
+_MAIN_CPU = (
+    (MetricId("cpu", "system"), "system_seconds"),
+    (MetricId("cpu", "user"), "user_seconds"),
+)
+_OF_MAIN = frozenset((_RSS, *(metric for metric, _ in _MAIN_CPU)))
 _MODES = (("system", "total_system_seconds"), ("user", "total_user_seconds"))
 
 
@@ -92,8 +99,52 @@ def collect(snapshot: Snapshot) -> Iterator[Metric]:
             if service.sample is not None and raw in service.sample.raw:
                 family.add((service.name,), service.sample.raw[raw])
         yield family
+    yield from _main(services)
     yield from _named(services)
     yield from _daemons(services)
+    if snapshot.host is not None:
+        yield from _host(snapshot.host)
+
+
+def _main(services: Iterable[ServiceView]) -> Iterator[Metric]:
+    """Yield what rules name of main processes alone; else the families of the whole are enough."""
+    named = [
+        (service.name, service.named, service.sample.raw)
+        for service in services
+        if service.sample is not None and not service.named.isdisjoint(_OF_MAIN)
+    ]
+    memory = Family(
+        "steadyd_service_main_memory_bytes",
+        "gauge",
+        "Resident memory of the main process alone.",
+        ("name",),
+    )
+    memory.rows = [((n,), raw["rss"]) for n, some, raw in named if _RSS in some and "rss" in raw]
+    cpu = Family(
+        "steadyd_service_main_cpu_seconds",
+        "counter",
+        "CPU time of the main process alone.",
+        ("mode", "name"),
+    )
+    cpu.rows = [
+        ((metric.name, name), raw[key])
+        for name, some, raw in named
+        for metric, key in _MAIN_CPU
+        if metric in some and key in raw
+    ]
+    yield from (family for family in (memory, cpu) if family.rows)
+
+
+def _host(host: ServiceView) -> Iterator[Metric]:
+    family = Family(
+        "steadyd_host_metric",
+        "gauge",
+        "What rules read of the host, under their names and in their units; counters per second.",
+        ("family", "metric"),
+    )
+    family.rows = [((metric.family, metric.name), value) for metric, value in host.daemon.items()]
+    if family.rows:
+        yield family
 
 
 def _named(services: Iterable[ServiceView]) -> Iterator[Metric]:

@@ -46,8 +46,9 @@ class ServiceView(Struct, frozen=True):
     restarts: Mapping[str, int] = field(default_factory=dict)
     watched: tuple[Watched, ...] = ()
     denied: Mapping[str, str] = field(default_factory=dict)  # verb: why we may not, and the mend
-    # what its server said last, under the names that rules use
+    # what its server said last, under the names that rules use; of the host what rules read
     daemon: Mapping[MetricId, float] = field(default_factory=dict)
+    named: frozenset[MetricId] = frozenset()  # by rules
 
 
 class FileView(Struct, frozen=True):

@@ -13,10 +13,10 @@ from steadyd.model.rule import HOST
 from steadyd.probes.catalogue import CATALOGUE, metric_id
 
 _UNSAID: Final = "steadyd exports no such metric"
-_HOST: Final = "steadyd exports no metrics of the host"
 
 # metric of a rule -> family, labels, and what makes its unit that of rules
 _GAUGES: Final[dict[str, tuple[str, str, float]]] = {
+    "memory:rss": ("main_memory_bytes", "", 1),
     "memory:total_rss": ("memory_bytes", 'memtype="resident"', 1),
     "memory:pss": ("memory_bytes", 'memtype="proportionalResident"', 1),
     "memory:current": ("memory_current_bytes", "", 1),
@@ -33,6 +33,8 @@ _GAUGES: Final[dict[str, tuple[str, str, float]]] = {
 }
 # the same of counters; None: the gain itself, else per second times this
 _COUNTERS: Final[dict[str, tuple[str, str, float | None]]] = {
+    "cpu:user": ("main_cpu_seconds_total", 'mode="user"', 100),
+    "cpu:system": ("main_cpu_seconds_total", 'mode="system"', 100),
     "cpu:total_user": ("cpu_seconds_total", 'mode="user"', 100),
     "cpu:total_system": ("cpu_seconds_total", 'mode="system"', 100),
     "cpu:tree": ("cpu_seconds_total", "", 100),
@@ -55,7 +57,7 @@ def query(service: str, metric: MetricId, step: float, host: str = "") -> str:
     `step` is in seconds; `host` is the label `instance`, with or without its port. Raises Unsaid.
     """
     if service == HOST:
-        raise Unsaid(_HOST)
+        return _of_host(metric, step, host)
     where, name = _where(service, host), str(metric)
     if name == "init:up":
         return _up(where)
@@ -75,6 +77,15 @@ def query(service: str, metric: MetricId, step: float, host: str = "") -> str:
     labels = f"family={text(metric.family)},metric={text(metric.name)}"
     series = f"steadyd_daemon_metric{{{_and(where, labels)}}}"
     return _gained(series, step) if entry.kind is Kind.COUNTER else f"max by (instance) ({series})"
+
+
+def _of_host(metric: MetricId, step: float, host: str) -> str:
+    entry = CATALOGUE.lookup(Subject.HOST, metric)
+    if entry is None:
+        raise Unsaid(_UNSAID)
+    labels = f"family={text(metric.family)},metric={text(metric.name)}"
+    found = f"max by (instance) (steadyd_host_metric{{{_and(labels, _instance(host))}}})"
+    return f"{found} * {step!r}" if entry.kind is Kind.COUNTER else found
 
 
 def services(host: str = "") -> str:
