@@ -189,7 +189,7 @@ async def test_much_work_is_done_where_it_does_not_hold_the_loop_up(
         threads.append(threading.get_ident())
         return page(*args)
 
-    monkeypatch.setattr(application, "page", noted)
+    monkeypatch.setattr("steadyd.exposition.page.page", noted)
     daemon.now = snapshot(count)
     async with serving(daemon) as web:
         for path in ("/metrics", "/api/v1/status", "/"):

@@ -25,7 +25,6 @@ from steadyd.exposition.answer import Pieces, answer, caller_of
 from steadyd.exposition.connection import Caller
 from steadyd.exposition.metrics import Metrics, accepts_gzip, compress
 from steadyd.exposition.operator import Operator
-from steadyd.exposition.page import STYLE, page
 from steadyd.model.snapshot import Snapshot
 from steadyd.ports import Daemon
 
@@ -150,11 +149,15 @@ class Handlers:
         )
 
     async def _page(self, request: Request) -> Response:
+        from steadyd.exposition.page import page  # noqa: PLC0415 - few hosts are looked at
+
         snapshot, trusted = await self._fresh(), caller_of(request).trusted
         html = await _apart(snapshot, lambda: page(snapshot, trusted).encode("utf-8", "replace"))
         return Pieces(html, media_type="text/html")
 
     async def _style(self, request: Request) -> Response:
+        from steadyd.exposition.page import STYLE  # noqa: PLC0415
+
         return Response(STYLE, media_type="text/css", headers={"cache-control": "max-age=300"})
 
     async def _healthy(self, request: Request) -> Response:
