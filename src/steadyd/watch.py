@@ -74,10 +74,15 @@ async def find_unit(inits: Sequence[InitSystem], name: str, params: CheckParams)
             unreachable.add(init.name)
     if not found:
         return Finding(None, "; ".join(reasons), frozenset(unreachable))
-    running = [s for s in found if s.state is ServiceState.ACTIVE] if ours else []
     first = inits[0].name
+    # our own process stands behind a unit that runs, and before one at rest
     best = min(
-        running or found, key=lambda s: (s.init != first, s.state is not ServiceState.ACTIVE)
+        found,
+        key=lambda s: (
+            ours and s.state is not ServiceState.ACTIVE,
+            s.init != first,
+            s.state is not ServiceState.ACTIVE,
+        ),
     )
     return Finding(best)
 

@@ -94,14 +94,15 @@ async def _with_nearest(
     findings: Mapping[str, Finding], inits: Sequence[InitSystem], params: Mapping[str, CheckParams]
 ) -> dict[str, Finding]:
     """Add the nearest name that an init system knows to what it was asked for in vain."""
+    missing = [n for n, f in findings.items() if f.status is None and not params[n].process]
+    members = sorted(await members_of(inits, "*", CheckParams())) if missing else []
     mended = dict(findings)
-    for name, finding in findings.items():
-        if finding.status is None and not params[name].process:
-            kept = params[name]
-            known = sorted(m.service for m in await members_of(inits, "*", replace(kept, unit="")))
-            if near := get_close_matches((kept.unit or name)[:60], known, n=1):
-                reason = f"{finding.reason}; did you mean {near[0]}?"
-                mended[name] = replace(finding, reason=reason)
+    for name in missing:
+        only, wanted = params[name].init, (params[name].unit or name)[:60]
+        known = [member.service for member in members if only in ("", member.init)]
+        if near := get_close_matches(wanted, known, n=1):
+            reason = f"{findings[name].reason}; did you mean {near[0]}?"
+            mended[name] = replace(findings[name], reason=reason)
     return mended
 
 

@@ -93,7 +93,11 @@ class Judge:
             ]
 
     def unsaved(self, now: Moment) -> list[Past]:
-        """Return the history that came since this was asked last."""
+        """Return the history that came since this was asked last.
+
+        What was restored and no rule has asked for until now is not needed.
+        """
+        self._past.clear()
         found = []
         for service, some in self._series.items():
             for metric, series in some.items():
