@@ -39,7 +39,7 @@ from steadyd.model.fact import (
     Step,
 )
 from steadyd.model.incident import Action, Incident, LineKind
-from steadyd.model.metric import Dimension, Kind, Metric, MetricId, Readings, Subject
+from steadyd.model.metric import Dimension, MetricId, Readings, Subject
 from steadyd.model.notification import (
     DEFAULT_ROUTE,
     Notification,
@@ -112,7 +112,7 @@ class App:
             settings.dry_run,
             settings.host_budget,
             frozenset(metric.id for metric in CATALOGUE.metrics if metric.per_process),
-            frozenset(metric.id for metric in CATALOGUE.metrics if _gains(metric)),
+            frozenset(metric.id for metric in CATALOGUE.metrics if metric.gains),
             local_zone(),
             frozenset(settings.exec.allow),
         )
@@ -624,16 +624,12 @@ def _statsd(settings: Settings, hostname: str) -> "Statsd | None":
 
     def is_counter(service: str, metric: MetricId) -> bool:
         entry = CATALOGUE.lookup(Subject.HOST if service == HOST else Subject.SERVICE, metric)
-        return entry is not None and _gains(entry)
+        return entry is not None and entry.gains
 
     try:
         return Statsd(settings.statsd, hostname, is_counter)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-
-
-def _gains(metric: Metric) -> bool:
-    return metric.kind is Kind.COUNTER and metric.dimension is not Dimension.PERCENT
 
 
 def _now() -> Moment:

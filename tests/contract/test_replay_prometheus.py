@@ -220,3 +220,10 @@ def test_a_name_cannot_leave_its_quotes() -> None:
         'max by (instance) (steadyd_service_processes{name="a\\"} or vector(1) #\\\\\\n"})'
     )
     assert text("ü") == '"ü"'
+
+
+def test_what_is_counted_of_the_host_is_asked_for_by_the_step_and_a_share_is_not() -> None:
+    disk, cpu, net = (query("host", metric_id(m), 15.0) for m in ("disk:/", "cpu:user", "net:lo"))
+    assert disk == 'max by (instance) (steadyd_host_metric{family="disk",metric="/"})'
+    assert cpu == 'max by (instance) (steadyd_host_metric{family="cpu",metric="user"})'
+    assert net.endswith('metric="lo"}) * 15.0')

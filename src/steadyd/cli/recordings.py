@@ -166,13 +166,13 @@ def when(text: str, now: float) -> float:
 
 def counters(series: Mapping[str, Mapping[MetricId, Column]]) -> frozenset[MetricId]:
     """Return the metrics of which a value is what was gained."""
-    from steadyd.model.metric import Dimension, Kind, Subject
+    from steadyd.model.metric import Subject
 
     found = set()
     for name, some in series.items():
         for metric in some:
             entry = CATALOGUE.lookup(Subject.HOST if name == HOST else Subject.SERVICE, metric)
-            if entry and entry.kind is Kind.COUNTER and entry.dimension is not Dimension.PERCENT:
+            if entry and entry.gains:
                 found.add(metric)
     return frozenset(found)
 

@@ -57,6 +57,11 @@ class Metric(Struct, frozen=True):
     probed: bool = True
     per_process: bool = False
 
+    @property
+    def gains(self) -> bool:
+        """Tell whether a reading is what was gained; a share of time is read as a percentage."""
+        return self.kind is Kind.COUNTER and self.dimension is not Dimension.PERCENT
+
 
 class Reading(Struct, frozen=True):
     """The value that a rule is held against. None: there is none, and `why_missing` says why.

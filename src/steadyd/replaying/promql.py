@@ -85,7 +85,7 @@ def _of_host(metric: MetricId, step: float, host: str) -> str:
         raise Unsaid(_UNSAID)
     labels = f"family={text(metric.family)},metric={text(metric.name)}"
     found = f"max by (instance) (steadyd_host_metric{{{_and(labels, _instance(host))}}})"
-    return f"{found} * {step!r}" if entry.kind is Kind.COUNTER else found
+    return f"{found} * {step!r}" if entry.gains else found
 
 
 def services(host: str = "") -> str:

@@ -170,7 +170,7 @@ class Conditions:
     def _forecast(self, subject: Subject, written: tree.Forecast) -> Forecast:
         reached = written.reached
         entry, id = self._entry(subject, reached)
-        if entry.kind is Kind.COUNTER and entry.dimension is not Dimension.PERCENT:
+        if entry.gains:
             text = f"{id} counts up: where it will be says nothing"
             self._refuse(reached.start, text, "compare what it gains")
         per = self._per(entry, id, reached, None)
@@ -229,7 +229,7 @@ class Conditions:
             return per or 1.0
         if not per:
             return 0.0
-        if metric.kind is Kind.COUNTER and metric.dimension is not Dimension.PERCENT:
+        if metric.gains:
             return per
         text = f"{id} does not count up: the time in {quoted(written.raw)} has no effect"
         self._report.warning(written.raw_start, text)
