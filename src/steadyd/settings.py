@@ -4,7 +4,6 @@ The command line goes over the file, and both over an `inspeqtor.conf` in a fold
 error names the file, the key and the mend; an unknown key names the nearest known one.
 """
 
-import difflib
 import os
 import stat
 import tomllib
@@ -288,7 +287,9 @@ def _known(
     hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in internal}
     for key, value in data.items():
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1)
+            from difflib import get_close_matches  # noqa: PLC0415 - few files have a slip
+
+            near = get_close_matches(key, hints, 1)
             help_ = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}"
             raise SettingsError(f"{path}: unknown key {prefix}{key}; {help_}")
         inner = hints[key]

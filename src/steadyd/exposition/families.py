@@ -15,6 +15,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
+Row = tuple[tuple[str, ...], float]  # the values of the labels, and the number
+Rows = list[Row]
 _SHORT = {0.0: "0.0", 1.0: "1.0"}
 
 
@@ -27,7 +29,7 @@ class Family(Metric):
     def __init__(
         self, name: str, kind: Literal["gauge", "counter"], help: str, labels: Sequence[str] = ()
     ) -> None:
-        self.rows: list[tuple[tuple[str, ...], float]] = []
+        self.rows: Rows = []
         self.labels = tuple(labels)
         super().__init__(name, help, kind)
 
@@ -57,38 +59,38 @@ class Family(Metric):
 class Lines:
     """The lines of the last scrape: most numbers stay the same from one to the next.
 
-    By sample name the rows and their text; and by the values of the labels too: the number, its
-    line, and where the number starts.
+    By sample name the rows and the line of each.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[tuple[str, ...], tuple[float, str, int]]] = {}
-        self._whole: dict[str, tuple[list[tuple[tuple[str, ...], float]], str]] = {}
+        self._known: dict[str, tuple[Rows, list[str]]] = {}
 
     def of(self, family: "Family") -> str:
         """Return the lines of a family."""
-        name = family.sample_name
-        whole = self._whole.get(name)
-        if whole is None or whole[0] != family.rows:
-            whole = self._whole[name] = (family.rows, "".join(self._one_by_one(family)))
-        return whole[1]
+        name, rows = family.sample_name, family.rows
+        known, lines = self._known.get(name, ([], []))
+        if known != rows:
+            self._known[name] = (rows, lines := _renewed(family, known, lines))
+        return "".join(lines)
 
-    def _one_by_one(self, family: "Family") -> list[str]:
-        name, lines = family.sample_name, []
-        known = self._known.setdefault(name, {})
-        for values, number in family.rows:
-            line = known.get(values)
-            if line is None:
-                start = f"{name}{_labels(family.labels, values)} "
-                line = known[values] = (number, f"{start}{_number(number)}\n", len(start))
-            elif line[0] != number:
-                text = f"{line[1][: line[2]]}{_number(number)}\n"
-                line = known[values] = (number, text, line[2])
-            lines.append(line[1])
-        if len(known) > 2 * len(lines) + 64:  # series that are gone
-            kept = {values for values, _ in family.rows}
-            self._known[name] = {v: line for v, line in known.items() if v in kept}
-        return lines
+
+def _renewed(family: "Family", known: Rows, lines: list[str]) -> list[str]:
+    """Return the lines of the rows; where the series are the same, only their numbers are new."""
+    rows = family.rows
+    if len(known) != len(rows):
+        return [_line(family, row) for row in rows]
+    return [
+        line
+        if row == before
+        else f"{line[: line.rindex(' ')]} {_number(row[1])}\n"
+        if row[0] == before[0]
+        else _line(family, row)
+        for before, row, line in zip(known, rows, lines, strict=True)
+    ]
+
+
+def _line(family: "Family", row: Row) -> str:
+    return f"{family.sample_name}{_labels(family.labels, row[0])} {_number(row[1])}\n"
 
 
 def write(collector: Collector, lines: Lines, *, as_openmetrics: bool) -> bytes:

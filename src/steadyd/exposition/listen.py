@@ -56,7 +56,9 @@ async def _bound(host: str, port: int) -> socket.socket:
         return _everywhere(port)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(_LOOK_UP_SECONDS):
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # bytes: the codec for names beyond ASCII is not loaded for an address
+        name = host.encode() if host.isascii() else host
+        found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     # `localhost` is two addresses; scrapers try the IPv4 one first
     family, *_, address = min(found, key=lambda info: info[0] != socket.AF_INET)
     return _listening(family, address)

@@ -58,15 +58,12 @@ class KeptUnit:
         except OSError:
             return False  # it was removed meanwhile
 
-    def cpu_seconds(self) -> tuple[float, float]:
-        """Return user and system seconds, with those of ended processes; of a cgroup2 only.
-
-        Raises OSError, KeyError, ValueError.
-        """
+    def cpu_stat(self) -> bytes:
+        """Return what its cgroup says of CPU time. Raises OSError."""
         try:
-            return cpu_times(self.cpu.read())
+            return self.cpu.read()
         except OSError:  # the cgroup was made anew: this opens the new one
-            return cpu_times(self.cpu.read())
+            return self.cpu.read()
 
     def close(self) -> None:
         """Let go of all descriptors."""
@@ -80,7 +77,10 @@ class KeptUnit:
 
 
 def cpu_times(cpu_stat: bytes) -> tuple[float, float]:
-    """Return user and system seconds of a cgroup's cpu.stat. Raises KeyError, ValueError."""
+    """Return user and system seconds of the cpu.stat of a cgroup2, with those of ended processes.
+
+    Raises KeyError, ValueError.
+    """
     words = cpu_stat.split()
     values = dict(zip(words[::2], words[1::2], strict=True))
     return int(values[b"user_usec"]) / 1e6, int(values[b"system_usec"]) / 1e6

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from steadyd.model.metric import Sample
 from steadyd.model.service import ProcessId
 from steadyd.ports import Depth, SampleTarget
-from steadyd.probes.cgroup import KeptUnit
+from steadyd.probes.cgroup import KeptUnit, cpu_times
 from steadyd.probes.kept import (
     CSTIME,
     CUTIME,
@@ -20,6 +20,7 @@ from steadyd.probes.kept import (
     Budget,
     KeptFile,
     KeptProcess,
+    Quiet,
     Steady,
     soft_limit,
 )
@@ -47,6 +48,8 @@ class _Tally:
         self.main: ProcessId | None = None
         self.main_fields: list[bytes] = []
         self.main_pages = 0
+        self.cpu_stat = b""
+        self.no_cpu = ""
 
 
 class Counting:
@@ -67,10 +70,12 @@ class Counting:
     def count(self, unit: KeptUnit, pids: Sequence[int], target: SampleTarget) -> Sample | None:
         """Sample a unit's processes now; None if there are none."""
         tally, steady = _Tally(target, unit.unified), unit.steady
+        _read_cpu(unit, tally)
         if steady is not None and steady.pids == pids and steady.main_pid == target.main_pid:
             if self._again(steady, tally):
                 return self._sample(unit, tally, steady.alive)
             tally = _Tally(target, unit.unified)
+            _read_cpu(unit, tally)
         self._one_by_one(unit, pids, tally)
         return self._sample(unit, tally, tuple(tally.alive)) if unit.processes else None
 
@@ -96,15 +101,20 @@ class Counting:
             if not all(pages):
                 return False
             if tally.depth is not Depth.MEMORY:
-                # each thread is a link of the folder `task`
-                tally.threads = sum([fstat(p.task).st_nlink for p in members]) - 2 * len(members)
-                tally.main_fields = members[0].fields() if steady.main else []
-            if tally.depth is Depth.FULL:
-                if not steady.limits or self._due(tally.at, steady.limits_at):
+                if tally.depth is Depth.FULL and (
+                    not steady.limits or self._due(tally.at, steady.limits_at)
+                ):
                     return False
-                fds = [fstat(p.fds).st_size for p in members]
-                tally.fds = sum(fds)
-                tally.fd_ratio = max(map(_ratio, fds, steady.limits))
+                if not _still(steady, tally):
+                    # each thread is a link of the folder `task`
+                    links = [fstat(p.task).st_nlink for p in members]
+                    tally.threads = sum(links) - 2 * len(members)
+                    tally.main_fields = members[0].fields() if steady.main else []
+                    if tally.depth is Depth.FULL:
+                        fds = [fstat(p.fds).st_size for p in members]
+                        tally.fds = sum(fds)
+                        tally.fd_ratio = max(map(_ratio, fds, steady.limits))
+                    _remember(steady, tally)
         except (OSError, ValueError, IndexError):
             return False
         tally.pages, tally.main = sum(pages), steady.main
@@ -227,14 +237,14 @@ class Counting:
     ) -> None:
         try:
             if unit.unified:
-                user, system = unit.cpu_seconds()
+                user, system = cpu_times(tally.cpu_stat)
             else:
                 user, system = tally.user / self._ticks, tally.system / self._ticks
             raw["total_user_seconds"], raw["total_system_seconds"] = user, system
-        except (OSError, KeyError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             # never a sum over the living in its place: the difference would be a false peak
             totals = ("total_user_seconds", "total_system_seconds")
-            missing |= dict.fromkeys(totals, f"{unit.cpu.path}: {error}")
+            missing |= dict.fromkeys(totals, f"{unit.cpu.path}: {tally.no_cpu or error}")
         if tally.main is not None:
             raw["user_seconds"] = int(tally.main_fields[UTIME]) / self._ticks
             raw["system_seconds"] = int(tally.main_fields[STIME]) / self._ticks
@@ -242,6 +252,38 @@ class Counting:
         else:
             names = ("user_seconds", "system_seconds", "start_time_seconds")
             missing |= dict.fromkeys(names, _no_main(tally.main_pid))
+
+
+def _read_cpu(unit: KeptUnit, tally: _Tally) -> None:
+    """Read the CPU time, before anything else: what happens after it changes the next one."""
+    if not unit.unified or tally.depth is Depth.MEMORY:
+        return
+    try:
+        tally.cpu_stat = unit.cpu_stat()
+    except OSError as error:
+        tally.no_cpu = str(error)
+
+
+def _still(steady: Steady, tally: _Tally) -> bool:
+    """Take over what was counted if nothing in the unit ran since."""
+    quiet = steady.quiet
+    if quiet is None or quiet.cpu_stat != tally.cpu_stat or quiet.depth < tally.depth:
+        return False
+    tally.threads, tally.main_fields = quiet.threads, quiet.main_fields
+    tally.fds, tally.fd_ratio = quiet.fds, quiet.fd_ratio
+    return True
+
+
+def _remember(steady: Steady, tally: _Tally) -> None:
+    if tally.cpu_stat:
+        steady.quiet = Quiet(
+            tally.cpu_stat,
+            tally.depth,
+            tally.threads,
+            tally.fds,
+            tally.fd_ratio,
+            tally.main_fields,
+        )
 
 
 def _descriptors(tally: _Tally, raw: dict[str, float], missing: dict[str, str]) -> None:

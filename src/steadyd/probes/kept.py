@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from steadyd.model.service import ProcessId
+from steadyd.ports import Depth
 
 SPARE_FDS = 256  # left to the rest of the daemon
 MOST = 2**22  # bytes of one file: the pids of half a million processes
@@ -189,3 +190,18 @@ class Steady(Struct):
     main: ProcessId | None
     limits: tuple[float, ...]
     limits_at: float
+    quiet: "Quiet | None" = None
+
+
+class Quiet(Struct, frozen=True):
+    """What was counted in a unit, true for as long as its `cpu_stat` stays the same.
+
+    To start a thread or to open a file costs CPU time, and the cgroup counts it.
+    """
+
+    cpu_stat: bytes
+    depth: Depth
+    threads: int
+    fds: int
+    fd_ratio: float
+    main_fields: list[bytes]

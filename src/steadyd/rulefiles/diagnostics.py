@@ -1,8 +1,6 @@
 """PURE: what is wrong with a rule file, where, and how to mend it; and how that is shown."""
 
-import unicodedata
 from collections.abc import Iterable
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Final
 
@@ -69,6 +67,8 @@ class Report:
         if self._suggestions <= 0 or len(word) > 60:
             return ""
         self._suggestions -= 1
+        from difflib import get_close_matches  # noqa: PLC0415 - few daemons ever see a slip
+
         near = get_close_matches(word, list(known), n=1, cutoff=0.6)
         return f"did you mean {near[0]}?" if near else ""
 
@@ -126,12 +126,14 @@ def _excerpt(text: str, offset: int) -> tuple[str, int]:
 def _shown(char: str) -> str:
     if char == "\t":
         return "    "
-    if char.isprintable() or unicodedata.combining(char):
-        return char
-    return "\ufffd"
+    from unicodedata import combining  # noqa: PLC0415 - as above
+
+    return char if char.isprintable() or combining(char) else "\ufffd"
 
 
 def _cells(char: str) -> int:
+    import unicodedata  # noqa: PLC0415 - as above
+
     if unicodedata.combining(char):
         return 0
     if unicodedata.category(char) in ("Mn", "Me"):
