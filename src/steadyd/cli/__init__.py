@@ -3,7 +3,8 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from types import ModuleType
 from typing import Final
 
 import steadyd
@@ -34,22 +35,33 @@ COMMANDS: Final = {
 def main(argv: Sequence[str]) -> int:
     """Run the command that `argv` names; wrong use ends with SystemExit(2)."""
     chosen = next((word for word in argv if not word.startswith("-")), "")
+    parser, modules = build({chosen})
+    args = parser.parse_args(argv)
+    if chosen not in modules:
+        parser.error(f"unknown command {chosen}")
+    return int(modules[chosen].run(args))
+
+
+def whole() -> argparse.ArgumentParser:
+    """Return the parser of all commands, for manuals and completions."""
+    return build(COMMANDS)[0]
+
+
+def build(wanted: Container[str]) -> tuple[argparse.ArgumentParser, dict[str, ModuleType]]:
+    """Return a parser, and the modules of the commands that are wanted: only these have options."""
     parser = argparse.ArgumentParser(
         prog="steadyd", description=steadyd.__doc__, allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"steadyd {steadyd.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    module = None
+    modules = {}
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        if name == chosen:
+        if name in wanted:
             file = "import_" if name == "import" else name.replace("-", "_")
-            module = importlib.import_module(f"steadyd.cli.{file}")
-            module.configure(command)
-    args = parser.parse_args(argv)
-    if module is None:
-        parser.error(f"unknown command {chosen}")
-    return int(module.run(args))
+            modules[name] = importlib.import_module(f"steadyd.cli.{file}")
+            modules[name].configure(command)
+    return parser, modules
 
 
 def fail(text: str, code: int) -> int:
