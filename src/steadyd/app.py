@@ -48,9 +48,9 @@ from steadyd.model.notification import (
     Receipt,
 )
 from steadyd.model.rule import HOST
-from steadyd.model.service import is_glob
+from steadyd.model.service import ServiceState, is_glob
 from steadyd.model.silence import Silence, SilenceKind
-from steadyd.model.snapshot import Chapter, OutboxView, Snapshot, Why
+from steadyd.model.snapshot import TICKS, Chapter, OutboxView, Snapshot, Why
 from steadyd.ports import (
     Denied,
     InitSystem,
@@ -61,6 +61,7 @@ from steadyd.ports import (
     TestReport,
 )
 from steadyd.probes.catalogue import CATALOGUE, metric_id
+from steadyd.pulse import Pulse
 from steadyd.rights import Rights, wanted
 from steadyd.rulefiles.folder import RuleFiles, defaults_of
 from steadyd.rulefiles.globs import expand
@@ -131,19 +132,19 @@ class App:
             lambda parcel: self.routes.url_of(parcel),
             self.hostname,
         )
-        self._trouble = ""
+        self._trouble, self._disabled = "", 0
         if store.moved_aside:
             log.error("%s", store.moved_aside)
         self._tally, self._ticker, self.rights = Tally(), Ticker(), Rights()
         self._statsd = _statsd(settings, self.hostname)
         self._supervisor = supervisor
         self._facts: deque[Fact] = deque()
-        self._wake = asyncio.Event()
+        self._wake, self._pulse = asyncio.Event(), Pulse()
         self._waiting: list[asyncio.Event] = []
         self._reloading = asyncio.Lock()
         self._recent: deque[Action] = deque(maxlen=RECENT)
-        self._config_ok, self._config_error, self._config_loaded_at = True, "", 0.0
-        self._disabled = 0
+        self._config_error, self._config_loaded_at = "", 0.0
+        self._errors: tuple[str, ...] = ()  # of rule files and routes, as they were logged
         # the rules as the files have them, and with the units of each glob
         self._loaded: RulesChanged | None = None
         self._in_force: RulesChanged | None = None
@@ -250,10 +251,17 @@ class App:
             self.sampling.rules_changed()
             if self._tasks:
                 self.begin(self.sampling.ask_servers(at_once=True))
+        if any(not isinstance(fact, Sampled) for fact in facts):
+            self.sampling.recent.saw(time.time(), self._states())
+        self._pulse.beat()
         if any(isinstance(fact, Sampled) and fact.tick for fact in facts):
             self._tally.evaluation_seconds.observe(time.perf_counter() - started)
             self._tally.last_evaluation_at = time.time()
         self._supervisor.alive()
+
+    def _states(self) -> Iterable[tuple[str, ServiceState]]:
+        for subject in self.engine.subjects.values():
+            yield subject.name, subject.status.state if subject.status else ServiceState.UNKNOWN
 
     def _kill_switch(self) -> bool:
         return os.path.exists(self.settings.actions.kill_switch)
@@ -410,7 +418,7 @@ class App:
                 self.watch.views,
                 self.sampling.newest,
                 self.files.views,
-                self._config_ok,
+                not self._errors,
                 self._config_loaded_at,
                 self._disabled,
                 outbox,
@@ -471,6 +479,7 @@ class App:
                 await self._caught_up()
                 await self._learn_rights()
                 self._supervisor.ready(self.summary)
+            self._pulse.beat()
             rules, denied = world.rules, self.rights.denied
             return ReloadReport(not errors, len(rules.rules), rules.disabled, tuple(errors), denied)
 
@@ -558,9 +567,24 @@ class App:
         self.tell(Silenced(silences))
         await self._caught_up()
 
-    def curve(self, service: str, metric: MetricId) -> Sequence[float | None] | None:
+    def curve(
+        self, service: str, metric: MetricId, most: int = TICKS
+    ) -> Sequence[float | None] | None:
         """Return the last readings of a metric that a rule names, oldest first; None: none does."""
-        return self.sampling.recent.of(service, metric)
+        return self.sampling.recent.of(service, metric, most)
+
+    def states(self, service: str) -> Sequence[tuple[float, ServiceState]]:
+        """Return the changes of state of the last hour, oldest first: when, and to what."""
+        return self.sampling.recent.states(service)
+
+    @property
+    def revision(self) -> int:
+        """A number that is another one whenever something changed, each tick at least."""
+        return self._pulse.revision
+
+    async def changed(self, revision: int) -> None:
+        """Return when the revision is another one."""
+        await self._pulse.after(revision)
 
     def alerted(self, alerts: Sequence[ForeignAlert]) -> None:
         """Take what Alertmanager tells."""
@@ -598,12 +622,12 @@ class App:
 
     async def _tell_configuration(self, errors: tuple[str, ...]) -> None:
         """Tell the default route once when the files become bad, and once when good again."""
-        was_ok, self._config_ok = self._config_ok, not errors
+        before, self._errors = self._errors, errors
         if not errors:
             self._config_loaded_at = time.time()
-        for error in errors:
+        for error in errors if errors != before else ():
             log.error("%s", error)
-        if was_ok == self._config_ok:
+        if bool(before) == bool(errors):
             return
         title = "rule files are good again" if not errors else "a rule file or a route is wrong"
         body = "\n".join(errors) or "All files are in force."

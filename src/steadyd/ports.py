@@ -10,9 +10,9 @@ from steadyd.model.fact import ForeignAlert
 from steadyd.model.incident import Action, Incident
 from steadyd.model.metric import MetricId, Sample
 from steadyd.model.rule import Verb
-from steadyd.model.service import UnitStatus
+from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.model.silence import Silence, SilenceKind
-from steadyd.model.snapshot import Snapshot, Why
+from steadyd.model.snapshot import TICKS, Snapshot, Why
 
 
 class InitError(Exception):
@@ -241,8 +241,20 @@ class Daemon(Protocol):
     ) -> Sequence[Silence]:
         """End the silence of an id, else all of a kind (of these services, if any are named)."""
 
-    def curve(self, service: str, metric: MetricId) -> Sequence[float | None] | None:
+    def curve(
+        self, service: str, metric: MetricId, most: int = TICKS
+    ) -> Sequence[float | None] | None:
         """Return the last readings of a metric that a rule names, oldest first; None: none does."""
+
+    def states(self, service: str) -> Sequence[tuple[float, ServiceState]]:
+        """Return the changes of state of the last hour, oldest first: when, and to what."""
+
+    @property
+    def revision(self) -> int:
+        """A number that is another one whenever something changed, each tick at least."""
+
+    async def changed(self, revision: int) -> None:
+        """Return when the revision is another one."""
 
     def alerted(self, alerts: Sequence[ForeignAlert]) -> None:
         """Take what Alertmanager tells."""

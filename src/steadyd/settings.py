@@ -30,11 +30,12 @@ class SettingsError(Exception):
 
 
 class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[web]`."""
+    """`[web]`; `show_details`: free text without authentication too."""
 
     listen: tuple[str, ...] = ("127.0.0.1:10870",)
     config_file: str = ""
     enable_lifecycle: bool = False
+    show_details: bool = False
 
 
 class Actions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from msgspec import Struct, field
 import steadyd
 from steadyd.engine import Engine
 from steadyd.evaluation.subject import CAUSES, Subject
-from steadyd.model.condition import UP, Comparison, leaves
+from steadyd.model.condition import Comparison, leaves
 from steadyd.model.fact import Phase, UnitMemory
 from steadyd.model.incident import Action, Outcome, Suppression
 from steadyd.model.metric import MetricId, Reading, Sample
@@ -199,9 +199,8 @@ def _of_host(engine: Engine) -> dict[MetricId, float]:
 def _watched(engine: Engine, rule: Rule) -> Watched:
     state = engine.states.get(rule.key)
     phase = state.phase if state else Phase.OK
-    compared = [leaf for leaf in leaves(rule.condition) if isinstance(leaf, Comparison)]
-    metric = compared[0].metric if compared else UP
-    return Watched(str(rule), metric, compared[0] if compared else None, phase)
+    compared = (leaf for leaf in leaves(rule.condition) if isinstance(leaf, Comparison))
+    return Watched(str(rule), phase, tuple(compared))
 
 
 def _jobs(engine: Engine) -> Iterator[JobView]:

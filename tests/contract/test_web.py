@@ -11,16 +11,16 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
 
-from steadyd.exposition import application, connection
+from steadyd.exposition import api, application, connection
 from steadyd.exposition import web as web_module
-from steadyd.exposition.page import page
 from steadyd.exposition.web import Web, WebError
 from steadyd.ports import ReloadReport
-from tests.fakes.exposition import HOSTILE, SECRET, FakeDaemon, snapshot
+from tests.fakes.exposition import HOSTILE, SECRET, FakeDaemon, service, snapshot
 from tests.fakes.http import ask, port_of, serving
 
 
@@ -152,7 +152,7 @@ async def test_a_test_alert_is_sent_from_the_control_socket_only(web: Web, contr
 
 
 async def test_every_answer_carries_the_strict_headers(web: Web) -> None:
-    for path in ("/", "/metrics", "/nope", "/api/v1/status", "/style.css"):
+    for path in ("/", "/metrics", "/nope", "/api/v1/status", "/page.css"):
         headers = (await ask(web, path)).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["content-security-policy"].startswith("default-src 'none'")
@@ -160,15 +160,52 @@ async def test_every_answer_carries_the_strict_headers(web: Web) -> None:
         assert not headers["server"]
 
 
-async def test_the_page_is_plain_escaped_html(web: Web, control: str) -> None:
+async def test_the_page_is_escaped_html_with_scripts_of_ours_only(web: Web, control: str) -> None:
     page = await ask(web, "/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert "<script" not in page.text
+    assert page.text.count("<script") == 1
     assert "&lt;script&gt;alert(&quot;1&quot;)" in page.text
     assert HOSTILE not in page.text
     assert SECRET not in page.text
     assert SECRET in (await ask(control, "/")).text
-    assert (await ask(web, "/style.css")).headers["content-type"].startswith("text/css")
+    policy = page.headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    for path, kind in (("page.css", "text/css"), ("page.js", "text/javascript"),
+                       ("icon.svg", "image/svg+xml")):  # fmt: skip
+        asset = await ask(web, f"/{path}")
+        assert asset.headers["content-type"].startswith(kind)
+        assert path in page.text
+    zipped = await ask(web, "/", headers={"Accept-Encoding": "gzip"})
+    assert HOSTILE[:8] not in gzip.decompress(zipped.body).decode()
+
+
+async def test_the_page_of_a_service_tells_strangers_no_story(
+    web: Web, control: str, daemon: FakeDaemon
+) -> None:
+    stranger = await ask(web, "/service/puma")
+    assert stranger.status == 200
+    assert "memory:total_rss" in stranger.text
+    assert SECRET not in stranger.text
+    assert SECRET in (await ask(control, "/service/puma")).text
+    name = '<script>alert("1")</script>/&é?#'
+    daemon.now = replace(daemon.now, services=(service(name),))
+    hostile = await ask(web, f"/service/{quote(name, safe='')}")
+    assert hostile.status == 200
+    assert "<script>alert" not in hostile.text
+    nobody = await ask(web, "/service/%3Cb%3E%1B")
+    assert nobody.status == 404
+    assert "\x1b" not in nobody.text
+
+
+async def test_details_are_shown_to_all_where_the_configuration_says_so(
+    daemon: FakeDaemon,
+) -> None:
+    async with serving(daemon, details=True) as web:
+        assert SECRET in (await ask(web, "/")).text
+        assert (await ask(web, "/api/v1/why/puma")).status == 200
+        for path in ("/api/v1/alertmanager", "/api/v1/silences", "/-/reload"):
+            assert (await ask(web, path, "POST")).status == 403
 
 
 async def test_a_sample_that_hangs_does_not_hold_the_scrape_up(
@@ -185,14 +222,15 @@ async def test_much_work_is_done_where_it_does_not_hold_the_loop_up(
 ) -> None:
     threads: list[int] = []
 
-    def noted(*args: Any) -> str:
+    def noted(*args: Any) -> api.Json:
         threads.append(threading.get_ident())
-        return page(*args)
+        return status(*args)
 
-    monkeypatch.setattr("steadyd.exposition.page.page", noted)
+    status = api.status
+    monkeypatch.setattr(api, "status", noted)
     daemon.now = snapshot(count)
     async with serving(daemon) as web:
-        for path in ("/metrics", "/api/v1/status", "/"):
+        for path in ("/metrics", "/api/v1/status"):
             answer = await ask(web, path)
             assert (answer.status, len(answer.body) > 100_000) == (200, apart)
     assert [thread != threading.get_ident() for thread in threads] == [apart]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from steadyd.model.condition import Amount, Comparison, Operator
 from steadyd.model.fact import ForeignAlert
 from steadyd.model.incident import (
     Action,
@@ -20,6 +21,7 @@ from steadyd.model.rule import Severity, Verb
 from steadyd.model.service import ProcessId, ServiceState
 from steadyd.model.silence import Silence, SilenceKind
 from steadyd.model.snapshot import (
+    TICKS,
     AlertView,
     Chapter,
     Counters,
@@ -33,6 +35,7 @@ from steadyd.model.snapshot import (
     Why,
 )
 from steadyd.ports import Denied, ReloadReport, Right, TestReport
+from steadyd.pulse import Pulse
 
 AT = 1_795_420_841.123  # 2026-11-23T08:00:41.123Z
 CAUSES = ("rule", "init", "oom", "operator", "watchdog", "package", "boot", "unknown")
@@ -73,7 +76,13 @@ def service(name: str, state: ServiceState = ServiceState.ACTIVE, pid: int = 100
         restarts=dict.fromkeys(CAUSES, 0) | {"init": 2},
         watched=(
             Watched(
-                "if memory:total_rss > 2g then alert", MetricId("memory", "total_rss"), None, "ok"
+                "if memory:total_rss > 2g then alert",
+                "ok",
+                (
+                    Comparison(
+                        MetricId("memory", "total_rss"), Operator.ABOVE, Amount("2g", 2147483648.0)
+                    ),
+                ),
             ),
         ),
     )
@@ -208,6 +217,7 @@ class FakeDaemon:
         self.reloads = 0
         self.denied: Denied = {}
         self.muted: list[Silence] = []
+        self.pulse = Pulse()
         self.hang = asyncio.Event()
         self.hang.set()
 
@@ -248,8 +258,20 @@ class FakeDaemon:
 
     cycle_seconds, deploy_seconds = 15.0, 300.0
 
-    def curve(self, service: str, metric: MetricId) -> Sequence[float | None] | None:
-        return (1.0, None, 3.0) if service == "puma" else None
+    def curve(
+        self, service: str, metric: MetricId, most: int = TICKS
+    ) -> Sequence[float | None] | None:
+        return (1.0, None, 3.0)[-most:] if service == "puma" else None
+
+    def states(self, service: str) -> Sequence[tuple[float, ServiceState]]:
+        return ((AT - 3000, ServiceState.FAILED), (AT - 1200, ServiceState.ACTIVE))
+
+    @property
+    def revision(self) -> int:
+        return self.pulse.revision
+
+    async def changed(self, revision: int) -> None:
+        await self.pulse.after(revision)
 
     def silences(self) -> Sequence[Silence]:
         return self.muted

@@ -134,6 +134,7 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
             listen=settings.web.listen,
             config_file=settings.web.config_file,
             lifecycle=settings.web.enable_lifecycle,
+            details=settings.web.show_details,
             control=settings.control,
             jobs=settings.job_socket,
             token=settings.secret(settings.jobs.token, "jobs.token"),

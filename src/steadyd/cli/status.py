@@ -125,7 +125,10 @@ def _troubles(status: Json) -> list[str]:
     ]
     for file in status["files"]:
         if not file["ok"]:
-            found += [f"{clean(file['path'])} has errors:", *_indented(file["error"])]
+            found += [
+                f"{clean(file['path'])} has errors:",
+                *_indented(file.get("report") or file["error"]),
+            ]
     outbox, rules = status["outbox"], status["rules"]
     if rules["disabled"]:
         found.append(f"{rules['disabled']} of the rules disabled, {rules['loaded']} in force")

@@ -290,7 +290,8 @@ def by_incident(values: Iterable[Action]) -> dict[str, list[Action]]:
 
 def _file(view: FileView, trusted: bool) -> Json:
     error = view.error if trusted or view.error is None else WITHHELD
-    return {"path": view.path, "ok": view.ok, "error": error}
+    report = view.report if trusted else error
+    return {"path": view.path, "ok": view.ok, "error": error, "report": report}
 
 
 def _chapter(chapter: Chapter) -> Json:

@@ -29,6 +29,7 @@ from steadyd.model.snapshot import Snapshot
 from steadyd.ports import Daemon
 
 if TYPE_CHECKING:
+    from steadyd.exposition.page.looks import Looks
     from steadyd.exposition.webconfig import WebConfig
 
 log = logging.getLogger(__name__)
@@ -41,11 +42,14 @@ BUSY = 8  # scrapes under way, from which a text may serve several
 SHARED_SECONDS = 1.0
 MOST, USUAL = 1000, 100  # entries of a list
 
+# what is for people: page/looks.py
+_LOOKS = ("/", "/service/{name:path}", "/events", "/page.css", "/page.js", "/icon.svg")
 JOB_DONE = "/api/v1/job-done/"  # all that the job socket takes
 
 _SECURITY = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "deny",
     "referrer-policy": "no-referrer",
@@ -82,7 +86,7 @@ class Gate:
                 return _error(
                     401, "a name and a password are needed", {"www-authenticate": "Basic"}
                 )
-            request.scope["state"]["caller"] = replace(caller, trusted=True)
+            request.scope["state"]["caller"] = replace(caller, trusted=True, known=True)
         return None
 
     def _headers(self, given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -119,6 +123,7 @@ class Handlers:
         self._daemon, self._lifecycle = daemon, lifecycle
         self._operator = Operator(daemon, token)
         self._metrics = Metrics()
+        self._looks: Looks | None = None
         self._scrapes = 0
         self._texts: dict[tuple[str, bool], tuple[float, Response]] = {}
 
@@ -127,8 +132,7 @@ class Handlers:
         acting = ["POST", "PUT"]
         return Starlette(
             routes=[
-                Route("/", self._page),
-                Route("/style.css", self._style),
+                *(Route(path, self._look) for path in _LOOKS),
                 Route("/metrics", self._scrape),
                 Route("/-/healthy", self._healthy),
                 Route("/-/ready", self._ready),
@@ -148,17 +152,12 @@ class Handlers:
             exception_handlers={HTTPException: _http_error, 500: _bug},
         )
 
-    async def _page(self, request: Request) -> Response:
-        from steadyd.exposition.page import page  # noqa: PLC0415 - few hosts are looked at
+    async def _look(self, request: Request) -> Response:
+        if self._looks is None:
+            from steadyd.exposition.page.looks import Looks  # noqa: PLC0415 - most are only scraped
 
-        snapshot, trusted = await self._fresh(), caller_of(request).trusted
-        html = await _apart(snapshot, lambda: page(snapshot, trusted).encode("utf-8", "replace"))
-        return Pieces(html, media_type="text/html")
-
-    async def _style(self, request: Request) -> Response:
-        from steadyd.exposition.page import STYLE  # noqa: PLC0415
-
-        return Response(STYLE, media_type="text/css", headers={"cache-control": "max-age=300"})
+            self._looks = Looks(self._daemon)
+        return await self._looks.answer(request)
 
     async def _healthy(self, request: Request) -> Response:
         return PlainTextResponse("steadyd is healthy.\n")

@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import unquote
 
@@ -33,8 +34,8 @@ _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 class Caller(Struct, frozen=True):
     """Who is at the other end, and what they may do.
 
-    `trusted` callers see free text too (log lines, answers of init systems); who `may_report` may
-    tell that a recurring job ran.
+    `trusted` callers see free text too (log lines, answers of init systems); `known` ones proved
+    who they are; who `may_report` may tell that a recurring job ran.
     """
 
     control: bool
@@ -42,6 +43,7 @@ class Caller(Struct, frozen=True):
     may_read: bool = True
     may_act: bool = False
     trusted: bool = False
+    known: bool = False
     may_report: bool = False
 
 
@@ -179,13 +181,24 @@ class _Guest:
                 return
             self.idle = False
             self._door.stirred(self)
-            async with asyncio.timeout(self._door.request_seconds):
+            async with asyncio.timeout(self._door.request_seconds) as deadline:
                 exchange = _Exchange(self._http, self._reader, writer, request)
-                await exchange.run(self._door.app, _scope(request, writer, caller))
+                scope = _scope(request, writer, caller)
+                scope["state"]["linger"] = partial(self._linger, deadline)
+                await exchange.run(self._door.app, scope)
                 if self.last or not await exchange.ended():
                     return
             self._http.start_next_cycle()
             self.idle, seconds = True, KEEP_SECONDS
+
+    def _linger(self, deadline: asyncio.Timeout) -> None:
+        """An answer without an end goes on: it may take its time again, and make room for others.
+
+        A reader who does not take what was sent is cut as ever.
+        """
+        self.idle = True
+        self._door.stirred(self)
+        deadline.reschedule(asyncio.get_running_loop().time() + self._door.request_seconds)
 
     async def _request(self, seconds: float) -> h11.Request | None:
         """Return the next request; None where none comes within `seconds`, or they left.

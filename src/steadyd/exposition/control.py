@@ -81,7 +81,7 @@ class Rights(Struct, frozen=True):
         acts = peer.uid in (0, os.geteuid()) or self.admins in peer.groups
         reads = acts or self.readers in peer.groups
         who = f"uid {peer.uid} (pid {peer.pid})"
-        return Caller(True, who, may_read=reads, may_act=acts, trusted=reads)
+        return Caller(True, who, may_read=reads, may_act=acts, trusted=reads, known=reads)
 
 
 class JobSocket:

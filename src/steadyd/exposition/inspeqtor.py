@@ -150,16 +150,12 @@ def status(snapshot: Snapshot) -> str:
 def _metrics(view: ServiceView, firing: set[tuple[str, str]]) -> list[str]:
     lines = []
     for watched in view.watched:
-        if (compared := watched.comparison) is None:
-            continue
-        reading = view.readings.get(watched.metric)
-        value = (
-            "?"
-            if reading is None or reading.value is None
-            else measure(str(watched.metric), reading.value)
-        )
-        mark = "!" if (view.name, str(watched.metric)) in firing else " "
-        lines.append(f"{mark} {watched.metric!s:<35} {value:<15} {compared.amount.raw}")
+        for compared in watched.compared[:1]:
+            metric, reading = str(compared.metric), view.readings.get(compared.metric)
+            now = reading.value if reading is not None else None
+            value = "?" if now is None else measure(metric, now)
+            mark = "!" if (view.name, metric) in firing else " "
+            lines.append(f"{mark} {metric:<35} {value:<15} {compared.amount.raw}")
     return lines
 
 

@@ -42,16 +42,17 @@ class Web:
         control: str,
         jobs: str = "",
         token: str = "",
+        details: bool = False,
     ) -> None:
         """`listen` holds addresses (see `listen.parse`); `control`, `jobs` are paths, "" for none.
 
-        `token` lets jobs report over TCP.
+        `token` lets jobs report over TCP; with `details` every reader sees free text.
         """
         self.addresses: tuple[str, ...] = ()
         self._listen, self._config_file, self._control_path = tuple(listen), config_file, control
         self._config: WebConfig | None = None
         self._control: ControlSocket | None = None
-        self._jobs_path = jobs
+        self._jobs_path, self._details = jobs, details
         self._job_socket: JobSocket | None = None
         self._listeners: list[socket.socket] = []
         self._handlers = Handlers(daemon, lifecycle, token)
@@ -134,7 +135,9 @@ class Web:
         certificate = transport.get_extra_info("peercert")  # empty unless it was verified
         if self._config is not None and not self._config.welcomes(certificate):
             return None
-        return Caller(False, str(name[0]) if name else "?", trusted=bool(certificate))
+        known = bool(certificate)
+        who = str(name[0]) if name else "?"
+        return Caller(False, who, trusted=known or self._details, known=known)
 
     def _welcome_job(self, transport: asyncio.Transport) -> Caller | None:
         if self._job_socket is None:

@@ -11,6 +11,8 @@ from steadyd.model.rule import Severity
 from steadyd.model.service import ProcessId, ServiceState
 from steadyd.model.silence import Silence
 
+TICKS = 240  # readings of a curve at most: an hour at the usual cycle
+
 
 class InitView(Struct, frozen=True):
     """One init system that was detected: can it be reached, and why not."""
@@ -21,12 +23,11 @@ class InitView(Struct, frozen=True):
 
 
 class Watched(Struct, frozen=True):
-    """What one rule of a service looks at, for the page: the comparison and where it stands."""
+    """One rule of a service, for the page: its text, where it stands, and what it compares."""
 
     condition: str
-    metric: MetricId
-    comparison: Comparison | None
     phase: str
+    compared: tuple[Comparison, ...] = ()
 
 
 class ServiceView(Struct, frozen=True):
@@ -52,11 +53,17 @@ class ServiceView(Struct, frozen=True):
 
 
 class FileView(Struct, frozen=True):
-    """One rule file: whether its present text is in force, and if not why."""
+    """One rule file: whether its present text is in force, and if not why.
+
+    `error` is the first one on a line, `report` the first few with their place in the text, and
+    `stands` says what of the file is in force all the same.
+    """
 
     path: str
     ok: bool
     error: str | None = None
+    report: str | None = None
+    stands: str = ""
 
 
 class OutboxView(Struct, frozen=True):

@@ -13,12 +13,14 @@ from steadyd.model.rule import CheckParams, RuleSet
 from steadyd.model.snapshot import FileView
 from steadyd.rulefiles import params, tree
 from steadyd.rulefiles.compile import Compiled, compile_file
-from steadyd.rulefiles.diagnostics import Diagnostic, Level, Report, printable
+from steadyd.rulefiles.diagnostics import Diagnostic, Level, Report, printable, render
 from steadyd.rulefiles.judging import Known, MetricCatalogue
 from steadyd.rulefiles.lexer import Places
 from steadyd.rulefiles.merge import merge
 from steadyd.rulefiles.parser import parse, parse_jobs
 from steadyd.rulefiles.reading import Refused, find, is_of_jobs, read_text
+
+REPORTED = 3  # errors of a file that are shown with their place
 
 
 class LastGood(Protocol):
@@ -65,12 +67,22 @@ class World(Struct, frozen=True):
     @property
     def views(self) -> tuple[FileView, ...]:
         """Return the files as they are shown."""
-        return tuple(
-            FileView(
-                printable(f.path), not f.errors, one_line(f.path, f.errors[0]) if f.errors else None
-            )
-            for f in self.files
+        return tuple(map(_view, self.files))
+
+
+def _view(file: Judged) -> FileView:
+    path, errors = printable(file.path), file.errors
+    if not errors:
+        return FileView(path, True)
+    reports = [render(file.path, file.text, error) for error in errors[:REPORTED]]
+    if more := len(errors) - len(reports):
+        reports.append(f"… and {more} more; `steadyd check` tells all")
+    stands = "Nothing of it is in force."
+    if file.compiled is not None:
+        stands = (
+            "Its other rules are in force." if file.present else "Its last good text is in force."
         )
+    return FileView(path, False, one_line(file.path, errors[0]), "\n".join(reports), stands)
 
 
 class RuleFiles:

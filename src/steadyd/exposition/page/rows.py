@@ -1,0 +1,195 @@
+"""PURE: which services a page shows, and a row for each: state, timeline, curves."""
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from urllib.parse import urlencode
+
+from msgspec import Struct
+
+from steadyd.exposition.human import NOTHING, count, size
+from steadyd.exposition.page.draw import SPARK, Curve, compared, spark, timeline
+from steadyd.exposition.page.parts import Cell, age, cells, filled, link, state
+from steadyd.model.condition import UP
+from steadyd.model.metric import MetricId
+from steadyd.model.service import ServiceState
+from steadyd.model.snapshot import ServiceView, Snapshot
+
+PER_PAGE = 50
+_SPARKS = 3  # in a row; the page of the service has all
+_HEADS = ("Service", "State", "For>", "Last hour", "Watched", "Memory>", "Processes>", "Restarts>",
+          "Unit")  # fmt: skip
+
+_ORDER = (
+    ServiceState.FAILED,
+    ServiceState.UNKNOWN,
+    ServiceState.DEACTIVATING,
+    ServiceState.ACTIVATING,
+    ServiceState.RELOADING,
+    ServiceState.INACTIVE,
+    ServiceState.ACTIVE,
+)
+_RANK = {state: rank for rank, state in enumerate(_ORDER)}
+
+States = Sequence[tuple[float, ServiceState]]
+Curves = Callable[[str, MetricId, int], Sequence[float | None]]
+
+
+class Past(Struct, frozen=True):
+    """Where the past of services comes from: readings of a metric, and changes of state."""
+
+    curve: Curves
+    states: Callable[[str], States]
+
+
+class View(Struct, frozen=True):
+    """What a reader wants to see, and whether free text may be among it. Pages count from 1."""
+
+    q: str = ""
+    state: str = ""
+    page: int = 1
+    trusted: bool = False
+
+    def query(self, page: int | None = None) -> str:
+        """Return it as the parameters of an address; `page` is another page of the same."""
+        number = self.page if page is None else page
+        wanted = {"q": self.q, "state": self.state, "page": str(number) if number > 1 else ""}
+        return urlencode({name: value for name, value in wanted.items() if value})
+
+
+def view_of(query: Mapping[str, str], trusted: bool) -> View:
+    """Return the view that parameters of an address ask for; what makes no sense is left out."""
+    page, wanted = query.get("page", ""), query.get("state", "")
+    number = int(page) if page.isascii() and page.isdigit() and len(page) < 6 else 1
+    known = wanted if wanted in set(map(str, ServiceState)) else ""
+    return View(query.get("q", "")[:100].strip(), known, max(1, number), trusted)
+
+
+class Shown(Struct, frozen=True):
+    """The services of one view: those of its page, and how many there are in all."""
+
+    services: tuple[ServiceView, ...]
+    first: int
+    matching: int
+    page: int
+
+    @property
+    def pages(self) -> int:
+        """Return how many pages there are."""
+        return max(1, -(-self.matching // PER_PAGE))
+
+
+def select(snapshot: Snapshot, view: View) -> Shown:
+    """Return what a view shows: those in trouble first, then by name."""
+    troubled = {incident.service for incident in snapshot.open}
+    wanted, text = view.state, view.q.casefold()
+    found = [
+        service
+        for service in snapshot.services
+        if (not wanted or service.state == wanted) and (not text or text in service.name.casefold())
+    ]
+    found.sort(key=lambda s: (_RANK[s.state], s.name not in troubled, s.name))
+    page = min(view.page, max(1, -(-len(found) // PER_PAGE)))
+    first = (page - 1) * PER_PAGE
+    return Shown(tuple(found[first : first + PER_PAGE]), first, len(found), page)
+
+
+def curves(view: ServiceView, past: Past, most: int) -> list[Curve]:
+    """Return what rules compare of a service; its state has a timeline of its own."""
+    return [
+        Curve(metric, tuple(past.curve(view.name, metric, most)), limits, firing)
+        for metric, (limits, firing) in compared(view.watched).items()
+        if metric != UP
+    ]
+
+
+class Rows:
+    """Rows of the services, each made once for all who look while nothing in it changes."""
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+        self._made: dict[str, tuple[object, str]] = {}
+
+    def live(self, view: ServiceView, now: float) -> str:
+        """Return a row for an event: the reader's clock fills in the ages."""
+        found, states = curves(view, self._past, SPARK), self._past.states(view.name)
+        raw = view.sample.raw if view.sample else {}
+        key = (
+            *(view.state, view.reason, view.since, view.unit, view.init),
+            *(raw.get("total_rss"), raw.get("processes"), sum(view.restarts.values())),
+            *(found, states, now // 60),
+        )
+        known = self._made.get(view.name)
+        if known is None or known[0] != key:
+            known = self._made[view.name] = (key, _row(view, found, states, now, live=True))
+        return known[1]
+
+    def keep(self, names: set[str]) -> None:
+        """Forget the rows of services that are gone."""
+        if len(self._made) > len(names):
+            self._made = {name: made for name, made in self._made.items() if name in names}
+
+    def still(self, view: ServiceView, now: float) -> str:
+        """Return a row for a page."""
+        states = self._past.states(view.name)
+        return _row(view, curves(view, self._past, SPARK), states, now)
+
+
+def table(shown: Shown, rows: Sequence[str], view: View) -> str:
+    """Return the table of services, and the way to other pages of it."""
+    if not shown.services:
+        text = "No service is like this." if view.q or view.state else ""
+        return f'<p class="calm">{text or "No rule file names a service yet."}</p>\n'
+    last = shown.first + len(shown.services)
+    of = f"{shown.first + 1}–{last} of {shown.matching}" if shown.pages > 1 else ""
+    title = f'Services <small class="calm">{of}</small>' if of else "Services"
+    return filled(title, _HEADS, "".join(rows)) + _pages(shown, view)
+
+
+def _row(
+    view: ServiceView, found: Sequence[Curve], states: States, now: float, *, live: bool = False
+) -> str:
+    raw = view.sample.raw if view.sample else {}
+    unit = f"{escape(view.unit)}<small>{escape(view.init)}</small>" if view.unit else NOTHING
+    row: tuple[Cell, ...] = (
+        ("w", link(view.name)),
+        ("w", state(view.state, view.reason)),
+        ("n", age(view.since, None if live else now)),
+        ("t", timeline(states, now)),
+        ("s", "".join(map(spark, found[:_SPARKS])) or NOTHING),
+        ("n", size(raw.get("total_rss"))),
+        ("n", count(raw.get("processes"))),
+        ("n", count(sum(view.restarts.values()))),
+        ("w u", unit),
+    )
+    return f'<tr data-name="{escape(view.name)}">{cells(row)}</tr>\n'
+
+
+def choose(view: View) -> str:
+    """Return the form that chooses services."""
+    options = "".join(
+        f"<option{' selected' if str(state) == view.state else ''}>{state}</option>"
+        for state in _ORDER
+    )
+    return (
+        '<form method="get" role="search"><label>Name '
+        '<input type="search" name="q" maxlength="100" '
+        f'value="{escape(view.q)}" placeholder="press / to search"></label> '
+        '<label>State <select name="state"><option value="">any</option>'
+        f"{options}</select></label> <button>Show</button></form>\n"
+    )
+
+
+def _pages(shown: Shown, view: View) -> str:
+    if shown.pages == 1:
+        return ""
+    links = []
+    for text, rel, number in (
+        ("‹ before", "prev", shown.page - 1),
+        ("next ›", "next", shown.page + 1),
+    ):
+        if 1 <= number <= shown.pages:
+            links.append(f'<a rel="{rel}" href="./?{escape(view.query(number))}">{text}</a>')
+    return (
+        f'<nav aria-label="Pages">{" ".join(links)} '
+        f'<span class="calm">page {shown.page} of {shown.pages}</span></nav>\n'
+    )

@@ -1,0 +1,175 @@
+"""PURE: the page of one service: its states, a curve for each metric that rules see, its story."""
+
+from collections.abc import Sequence
+from html import escape
+
+from steadyd.exposition.api import WITHHELD
+from steadyd.exposition.human import NOTHING, count, measure, size, span
+from steadyd.exposition.page.draw import chart, timeline
+from steadyd.exposition.page.parts import (
+    Cell,
+    age,
+    did,
+    frame,
+    note,
+    part,
+    severity,
+    state,
+    strong,
+    table,
+)
+from steadyd.exposition.page.rows import Past, curves
+from steadyd.model.incident import Action, Incident
+from steadyd.model.rule import HOST
+from steadyd.model.snapshot import TICKS, Chapter, ServiceView, Snapshot, Why
+
+ROOT = "../"
+INCIDENTS = 20  # of the story
+_PHASES = {"ok": "good", "pending": "warn", "firing": "bad"}
+
+
+def find(snapshot: Snapshot, name: str) -> ServiceView | None:
+    """Return a watched service, or the host; None if nobody watches it."""
+    if name == HOST:
+        return snapshot.host
+    return next((view for view in snapshot.services if view.name == name), None)
+
+
+def page(
+    snapshot: Snapshot, view: ServiceView, why: Why | None, past: Past, cycle: float, feed: str
+) -> str:
+    """Return the whole page; `why` is None for readers who may not see free text."""
+    made = parts(snapshot, view, past, cycle, snapshot.at)
+    made["story"] = story(why, snapshot.at)
+    # a name may hold slashes, which are escaped in the address: pages are always one level down
+    return frame(
+        snapshot,
+        f"{title(snapshot, view)}, steadyd",
+        "".join(part(name, html) for name, html in made.items()),
+        ROOT,
+        feed,
+    )
+
+
+def title(snapshot: Snapshot, view: ServiceView) -> str:
+    """Return the name and state of a service and its host, as HTML."""
+    what = "" if view.name == HOST else f": {view.state}"
+    return f"{escape(view.name)}{escape(what)}, {escape(snapshot.hostname)}"
+
+
+def parts(
+    snapshot: Snapshot, view: ServiceView, past: Past, cycle: float, now: float | None
+) -> dict[str, str]:
+    """Return the parts of the page but for the story."""
+    drawn = "".join(chart(curve, cycle) for curve in curves(view, past, TICKS))
+    return {
+        "head": _head(view, past, snapshot.at, now),
+        "open": _open(snapshot, view, now),
+        "charts": f"<h2>What rules watch</h2>\n{drawn}" if drawn else "",
+        "rules": _rules(view),
+        "numbers": _numbers(view),
+    }
+
+
+def story(why: Why | None, now: float | None) -> str:
+    """Return the incidents of a service with every decision, newest first."""
+    if why is None:
+        text = f"Why it did what it did is {WITHHELD}."
+        return f'<h2>Why</h2>\n<p class="calm">{escape(text)}</p>\n'
+    if not why.chapters:
+        return '<h2>Why</h2>\n<p class="calm">No incident yet.</p>\n'
+    return "<h2>Why</h2>\n" + "".join(_chapter(each, now) for each in why.chapters[:INCIDENTS])
+
+
+def _head(view: ServiceView, past: Past, at: float, now: float | None) -> str:
+    if view.name == HOST:
+        return "<h2>Host</h2>\n"
+    states = past.states(view.name)
+    unit = f"{escape(view.unit)} <small>{escape(view.init)}</small>" if view.unit else NOTHING
+    since = f" for {age(view.since, now)}" if view.since > 0 else ""
+    denied = "".join(note(f"No right to {verb}: {why}") for verb, why in view.denied.items())
+    return (
+        f"<h2>{escape(view.name)}</h2>\n"
+        f'<p class="big">{state(view.state, view.reason)}{since}</p>\n'
+        f'<div class="card">{timeline(states, at)}'
+        '<p class="axis"><span>1h ago</span><span>now</span></p></div>\n'
+        f'<p class="calm">Unit: {unit}</p>\n{denied}'
+    )
+
+
+def _open(snapshot: Snapshot, view: ServiceView, now: float | None) -> str:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            ("state " + severity(each), escape(str(each.severity))),
+            ("w", f"{escape(each.topic)}<small>{escape(each.rule)}</small>"),
+            ("n", escape(measure(each.topic, each.value))),
+            ("n", escape(measure(each.topic, each.threshold))),
+            ("n", age(each.opened_at, now)),
+        )
+        for each in snapshot.open
+        if each.service == view.name
+    ]
+    return table("Open incidents", ("Severity", "Rule", "Value>", "Limit>", "Open for>"), rows)
+
+
+def _rules(view: ServiceView) -> str:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            (f"state {_PHASES.get(rule.phase, 'warn')}", escape(rule.phase)),
+            ("w", f"<code>{escape(rule.condition)}</code>"),
+        )
+        for rule in view.watched
+    ]
+    return table("Rules", ("State", "Rule"), rows)
+
+
+def _numbers(view: ServiceView) -> str:
+    raw = view.sample.raw if view.sample else {}
+    numbers = [
+        ("Memory of all processes", size(raw.get("total_rss"))),
+        ("Memory of the main process", size(raw.get("rss"))),
+        ("Processes", count(raw.get("processes"))),
+        ("Threads", count(raw.get("threads"))),
+        ("Open files", count(raw.get("open_fds"))),
+        ("CPU time", span(_cpu(view)) if _cpu(view) is not None else NOTHING),
+        ("Main process", str(view.main_pid) if view.main_pid else NOTHING),
+    ]
+    numbers = [pair for pair in numbers if pair[1] != NOTHING]
+    numbers += [
+        (f"Restarts by {cause}", count(times)) for cause, times in view.restarts.items() if times
+    ]
+    rows: list[tuple[Cell, ...]] = [(("w", escape(name)), ("n", text)) for name, text in numbers]
+    return table("Numbers", ("What", "Now>"), rows)
+
+
+def _cpu(view: ServiceView) -> float | None:
+    raw = view.sample.raw if view.sample else {}
+    times = [raw[key] for key in ("total_user_seconds", "total_system_seconds") if key in raw]
+    return sum(times) if times else None
+
+
+def _chapter(chapter: Chapter, now: float | None) -> str:
+    incident, events = chapter.incident, ""
+    for line in chapter.lines:
+        events += (
+            f"<li><b>{escape(str(line.kind))}</b> {escape(line.text)} "
+            f'<span class="calm">{age(line.at, now)} ago</span></li>'
+        )
+    opened = " open" if incident.closed_at is None else ""
+    return (
+        f'<details class="card"{opened}><summary>'
+        f"{_summary(incident, chapter.actions, now)}</summary>\n"
+        f"<p><code>{escape(incident.rule)}</code><br><small>{escape(incident.source)}, incident "
+        f"{escape(incident.id)}</small></p>\n<ol>{events}</ol></details>\n"
+    )
+
+
+def _summary(incident: Incident, actions: Sequence[Action], now: float | None) -> str:
+    tone = severity(incident) if incident.closed_at is None else "good"
+    word = "open" if incident.closed_at is None else str(incident.close_reason or "closed")
+    done = " · ".join(did(each, False) for each in actions)
+    return (
+        f"{strong(incident.topic)} {escape(measure(incident.topic, incident.value))} "
+        f'<span class="state {tone}">{escape(word)}</span> '
+        f'<span class="calm">{age(incident.opened_at, now)} ago</span> {done}'
+    )
