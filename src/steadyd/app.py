@@ -50,7 +50,7 @@ from steadyd.model.notification import (
 from steadyd.model.rule import HOST
 from steadyd.model.service import ServiceState, is_glob
 from steadyd.model.silence import Silence, SilenceKind
-from steadyd.model.snapshot import TICKS, Chapter, OutboxView, Snapshot, Why
+from steadyd.model.snapshot import TICKS, Chapter, OutboxView, Snapshot, Watched, Why
 from steadyd.ports import (
     Denied,
     InitSystem,
@@ -70,7 +70,7 @@ from steadyd.sampling import Sampling
 from steadyd.schedule import Ticker
 from steadyd.settings import Settings, SettingsError
 from steadyd.store import Batch, Store
-from steadyd.view import RECENT, Surroundings, Tally, snapshot
+from steadyd.view import RECENT, Surroundings, Tally, snapshot, watched_of
 from steadyd.watch import Watch
 from steadyd.zone import local_zone
 
@@ -390,9 +390,13 @@ class App:
 
     # -- ports.Daemon
 
-    def snapshot(self) -> Snapshot:
-        """Return the newest state."""
-        return self._snapshot(detail=True)
+    def snapshot(self, *, detail: bool = True) -> Snapshot:
+        """Return the newest state; without `detail` services have no readings and no rules."""
+        return self._snapshot(detail)
+
+    def watched(self, name: str) -> Sequence[Watched]:
+        """Return the rules of a service, and where they stand."""
+        return watched_of(self.engine, name)
 
     def _snapshot(self, detail: bool) -> Snapshot:
         now, oldest = time.time(), self.outbox.oldest()

@@ -12,7 +12,7 @@ from steadyd.model.metric import MetricId, Sample
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.model.silence import Silence, SilenceKind
-from steadyd.model.snapshot import TICKS, Snapshot, Why
+from steadyd.model.snapshot import TICKS, Snapshot, Watched, Why
 
 
 class InitError(Exception):
@@ -193,8 +193,11 @@ class TestReport(Struct, frozen=True):
 class Daemon(Protocol):
     """What the web, the control socket and the page may ask of the running daemon."""
 
-    def snapshot(self) -> Snapshot:
-        """Return the newest state; costs nothing."""
+    def snapshot(self, *, detail: bool = True) -> Snapshot:
+        """Return the newest state; without `detail` services have no readings and no rules."""
+
+    def watched(self, name: str) -> Sequence[Watched]:
+        """Return the rules of a service, and where they stand."""
 
     async def fresh(self, *, detail: bool = True) -> Snapshot:
         """Return the state with a sample that is at most one second old.

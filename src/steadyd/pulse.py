@@ -1,13 +1,14 @@
 """Waiting for the next change, for those who show the present state."""
 
 import asyncio
+import time
 
 
 class Pulse:
-    """A number that grows with each change; of one event loop."""
+    """A number that grows with each change, and that no other run of the daemon had."""
 
     def __init__(self) -> None:
-        self.revision = 0
+        self.revision = int(time.time() * 1000)
         self._moved = asyncio.Event()
 
     def beat(self) -> None:

@@ -7,7 +7,6 @@ from msgspec import Struct, field
 import steadyd
 from steadyd.engine import Engine
 from steadyd.evaluation.subject import CAUSES, Subject
-from steadyd.model.condition import Comparison, leaves
 from steadyd.model.fact import Phase, UnitMemory
 from steadyd.model.incident import Action, Outcome, Suppression
 from steadyd.model.metric import MetricId, Reading, Sample
@@ -160,7 +159,6 @@ def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceV
     status, sample = subject.status, around.samples.get(subject.name)
     init, unit = subject.unit or ("", "")
     memory = engine.units.get((init, unit), UnitMemory())
-    rules = engine.rules_of(subject.name) if around.detail else []
     readings: dict[MetricId, Reading] = {}
     if around.detail:
         wanted = engine.metrics_of(subject.name) | subject.readings.keys()
@@ -178,7 +176,7 @@ def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceV
         sample=sample,
         readings=readings,
         restarts={cause: memory.restarts.get(cause, 0) for cause in CAUSES},
-        watched=tuple(_watched(engine, rule) for rule in rules),
+        watched=watched_of(engine, subject.name) if around.detail else (),
         denied=around.denied.get(subject.name, {}),
         daemon=_of_host(engine) if subject.name == HOST else around.raw(subject.name),
         named=engine.metrics_of(subject.name),
@@ -196,11 +194,15 @@ def _of_host(engine: Engine) -> dict[MetricId, float]:
     }
 
 
+def watched_of(engine: Engine, service: str) -> tuple[Watched, ...]:
+    """Return the rules of a service, and where they stand."""
+    return tuple(_watched(engine, rule) for rule in engine.rules_of(service))
+
+
 def _watched(engine: Engine, rule: Rule) -> Watched:
     state = engine.states.get(rule.key)
     phase = state.phase if state else Phase.OK
-    compared = (leaf for leaf in leaves(rule.condition) if isinstance(leaf, Comparison))
-    return Watched(str(rule), phase, tuple(compared))
+    return Watched(rule, phase)
 
 
 def _jobs(engine: Engine) -> Iterator[JobView]:

@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 STEADYD, EXPORTER = 10870, 9256
 UNITS = ("steadyd", "process-exporter", "monit")
 CYCLE = 5.0
+PAGES = 5
 
 
 def show(unit: str, name: str) -> str:
@@ -61,6 +63,31 @@ def unscraped(seconds: float) -> float:
     before, started = cpu("steadyd"), time.monotonic()
     time.sleep(seconds)
     return (cpu("steadyd") - before) / (time.monotonic() - started) * CYCLE * 1e3
+
+
+def watch_pages(count: int) -> list[http.client.HTTPConnection]:
+    """Open that many pages, as browsers hold them, and read what they are told."""
+    opened = []
+    for _ in range(count):
+        page = get(STEADYD, "/").decode()
+        feed = page.split('data-feed="')[1].split('"')[0].replace("&amp;", "&")
+        connection = http.client.HTTPConnection("127.0.0.1", STEADYD, timeout=60)
+        connection.request("GET", f"/{feed}")
+        answer = connection.getresponse()
+        threading.Thread(target=lambda a=answer: [None for _ in a], daemon=True).start()
+        opened.append(connection)
+    return opened
+
+
+def page_ms(times: int) -> list[float]:
+    """Milliseconds to the last byte of the page, each time of a newer state."""
+    found = []
+    for _ in range(times):
+        started = time.perf_counter()
+        get(STEADYD, "/")
+        found.append((time.perf_counter() - started) * 1e3)
+        time.sleep(0.2)
+    return found
 
 
 def load(seconds: float) -> dict[str, Any]:
@@ -137,6 +164,12 @@ def main() -> None:
     time.sleep(2 * CYCLE)
     result["tick_cpu_ms"] = unscraped(seconds / 2)
     result |= load(seconds)
+    result["page_ms"] = page_ms(20)
+    pages = watch_pages(PAGES)
+    looked = load(seconds)
+    result["looked_at"] = {name: looked[name] for name in ("cpu_ms_per_cycle", "rss_mib")}
+    for page in pages:
+        page.close()
     result["latency_ms"] = kill_and_look(services, kills)
     print(json.dumps(result))
 

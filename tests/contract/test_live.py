@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -64,8 +65,10 @@ class Reader:
 @contextlib.asynccontextmanager
 async def reading(web: Web, query: str = "", since: str | None = None) -> AsyncIterator[Reader]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(web))
-    known = f"{AT - 86400:.0f}-0" if since is None else since
-    writer.write(f"GET /events?{query}&since={known} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    if since is None:
+        html = (await ask(web, f"/?{query}")).text
+        since = re.search(r"since=(\d+)", html)[1]  # type: ignore[index]
+    writer.write(f"GET /events?{query}&since={since} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     page = Reader(reader, writer)
     async with asyncio.timeout(5):
         page.head = await reader.readuntil(b"\r\n\r\n")
@@ -131,7 +134,7 @@ async def test_incidents_are_said_aloud_and_services_in_trouble_move_up(
 
 
 async def test_who_was_away_is_told_to_ask_again(web: Web, daemon: FakeDaemon) -> None:
-    for since in ("1-0", f"{AT - 86400:.0f}-99", "nonsense", ""):
+    for since in ("1", str(daemon.revision + 1), "nonsense", ""):
         async with reading(web, since=since) as page:
             assert (await page.event())["stale"]
 
@@ -176,7 +179,7 @@ async def test_strangers_are_told_no_free_text_in_events(web: Web, daemon: FakeD
 
 
 async def test_pages_are_limited_in_number(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steadyd.exposition.page.looks.MOST_STREAMS", 2)
+    monkeypatch.setattr("steadyd.exposition.page.looks.MOST_READERS", 2)
     async with reading(web) as one, reading(web) as two:
         for page in (one, two):
             assert b" 200 " in page.head

@@ -33,7 +33,8 @@ def installed() -> tuple[Path, Path]:
     """Return the folders of steadyd's dependencies and of steadyd, compiled as pip compiles."""
     pins = (ROOT / "requirements-demo.txt").read_bytes()
     libraries = _made("lib", pins, _install)
-    sources = sorted((ROOT / "src/steadyd").rglob("*.py"))
+    files = (ROOT / "src/steadyd").rglob("*")
+    sources = sorted(path for path in files if path.is_file() and path.suffix != ".pyc")
     text = b"".join(str(path).encode() + path.read_bytes() for path in sources)
     return libraries, _made("app", text, _copy)
 

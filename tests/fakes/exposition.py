@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from steadyd.model.condition import Amount, Comparison, Operator
+from steadyd.model.condition import Amount, Comparison, Hold, Operator
 from steadyd.model.fact import ForeignAlert
 from steadyd.model.incident import (
     Action,
@@ -17,7 +17,7 @@ from steadyd.model.incident import (
     Suppression,
 )
 from steadyd.model.metric import MetricId, Reading, Sample
-from steadyd.model.rule import Severity, Verb
+from steadyd.model.rule import Alert, Rule, Severity, Source, Verb
 from steadyd.model.service import ProcessId, ServiceState
 from steadyd.model.silence import Silence, SilenceKind
 from steadyd.model.snapshot import (
@@ -41,6 +41,15 @@ AT = 1_795_420_841.123  # 2026-11-23T08:00:41.123Z
 CAUSES = ("rule", "init", "oom", "operator", "watchdog", "package", "boot", "unknown")
 SECRET = "Jul 1 puma[7]: password=hunter2"
 HOSTILE = '<script>alert("1")</script>\\\n&é'
+
+
+RULE = Rule(
+    "puma",
+    Comparison(MetricId("memory", "total_rss"), Operator.ABOVE, Amount("2g", 2147483648.0)),
+    Hold(),
+    (Alert(),),
+    Source("puma.inq", 2),
+)
 
 
 def service(name: str, state: ServiceState = ServiceState.ACTIVE, pid: int = 100) -> ServiceView:
@@ -74,17 +83,7 @@ def service(name: str, state: ServiceState = ServiceState.ACTIVE, pid: int = 100
             MetricId("init", "up"): Reading(1.0),
         },
         restarts=dict.fromkeys(CAUSES, 0) | {"init": 2},
-        watched=(
-            Watched(
-                "if memory:total_rss > 2g then alert",
-                "ok",
-                (
-                    Comparison(
-                        MetricId("memory", "total_rss"), Operator.ABOVE, Amount("2g", 2147483648.0)
-                    ),
-                ),
-            ),
-        ),
+        watched=(Watched(RULE, "ok"),),
     )
 
 
@@ -221,8 +220,11 @@ class FakeDaemon:
         self.hang = asyncio.Event()
         self.hang.set()
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, *, detail: bool = True) -> Snapshot:
         return self.now
+
+    def watched(self, name: str) -> Sequence[Watched]:
+        return next((view.watched for view in self.now.services if view.name == name), ())
 
     async def fresh(self, *, detail: bool = True) -> Snapshot:
         await self.hang.wait()

@@ -11,13 +11,13 @@ from steadyd.exposition import human
 from steadyd.exposition.api import WITHHELD
 from steadyd.exposition.page import overview, service
 from steadyd.exposition.page.draw import Curve, spark, timeline
-from steadyd.exposition.page.rows import PER_PAGE, Past, view_of
+from steadyd.exposition.page.rows import PER_PAGE, Beside, view_of
 from steadyd.model.incident import Line, LineKind
 from steadyd.model.metric import MetricId
 from steadyd.model.service import ServiceState
 from steadyd.model.silence import Silence, SilenceKind
-from steadyd.model.snapshot import Chapter, Counters, FileView, JobView, Snapshot, Why
-from tests.fakes.exposition import AT, HOSTILE, SECRET, snapshot
+from steadyd.model.snapshot import Chapter, Counters, FileView, JobView, Snapshot, Watched, Why
+from tests.fakes.exposition import AT, HOSTILE, RULE, SECRET, snapshot
 
 VOID = {"meta", "link", "br", "path", "rect", "input"}
 
@@ -65,11 +65,11 @@ def states(service: str) -> tuple[tuple[float, ServiceState], ...]:
     return ((AT - 7200, ServiceState.ACTIVE), (AT - 300, ServiceState.FAILED))
 
 
-PAST = Past(curve, states)
+BESIDE = Beside(curve, states, lambda name: (Watched(RULE, "ok"),))
 
 
 def page(now: Snapshot, trusted: bool = True, **wanted: str) -> str:
-    return overview.page(now, view_of(wanted, trusted), PAST)
+    return overview.page(now, view_of(wanted, trusted), BESIDE)
 
 
 def test_hostile_names_are_text() -> None:
@@ -172,12 +172,12 @@ def test_the_page_of_a_service_has_its_curves_and_its_story() -> None:
     assert view is not None
     lines = (Line("inc-1", AT - 190, LineKind.ACTION, f"restart asked: {SECRET}"),)
     why = Why(view, (Chapter(now.open[0], now.actions, lines),))
-    html = service.page(now, view, why, PAST, 15.0, "")
+    html = service.page(now, view, why, BESIDE, 15.0, "")
     text = read(html).text
     for shown in ("memory:total_rss", "limit 2.0 GiB", "least 47.7 MiB", "50m 30s ago",
                   "if memory:total_rss > 2g then alert", "restart asked", SECRET):  # fmt: skip
         assert shown in text
-    stranger = service.page(now, view, None, PAST, 15.0, "")
+    stranger = service.page(now, view, None, BESIDE, 15.0, "")
     assert SECRET not in stranger
     assert WITHHELD in read(stranger).text
 

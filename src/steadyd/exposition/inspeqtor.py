@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import time
+from itertools import islice
 
 import msgspec
 
@@ -150,7 +151,7 @@ def status(snapshot: Snapshot) -> str:
 def _metrics(view: ServiceView, firing: set[tuple[str, str]]) -> list[str]:
     lines = []
     for watched in view.watched:
-        for compared in watched.compared[:1]:
+        for compared in islice(watched.compared, 1):
             metric, reading = str(compared.metric), view.readings.get(compared.metric)
             now = reading.value if reading is not None else None
             value = "?" if now is None else measure(metric, now)

@@ -1,13 +1,13 @@
 """The state of everything at one moment, for /metrics, the page, `status` and `why`. Immutable."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 
-from steadyd.model.condition import Comparison
+from steadyd.model.condition import Comparison, leaves
 from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.metric import MetricId, Readings, Sample
-from steadyd.model.rule import Severity
+from steadyd.model.rule import Rule, Severity
 from steadyd.model.service import ProcessId, ServiceState
 from steadyd.model.silence import Silence
 
@@ -23,11 +23,15 @@ class InitView(Struct, frozen=True):
 
 
 class Watched(Struct, frozen=True):
-    """One rule of a service, for the page: its text, where it stands, and what it compares."""
+    """One rule of a service, and where it stands."""
 
-    condition: str
+    rule: Rule
     phase: str
-    compared: tuple[Comparison, ...] = ()
+
+    @property
+    def compared(self) -> Iterator[Comparison]:
+        """Yield what it compares."""
+        return (leaf for leaf in leaves(self.rule.condition) if isinstance(leaf, Comparison))
 
 
 class ServiceView(Struct, frozen=True):

@@ -7,7 +7,7 @@ to be asked for again. What is made of one state is made once for all who look a
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from html import unescape
 
 import msgspec
@@ -17,14 +17,16 @@ from starlette.types import Receive, Scope, Send
 
 from steadyd.exposition.page import overview, service
 from steadyd.exposition.page.parts import headline
-from steadyd.exposition.page.rows import Past, Rows, View, select, table
+from steadyd.exposition.page.rows import Beside, Rows, View, select, table
 from steadyd.model.snapshot import Snapshot
 from steadyd.ports import Daemon
 
-MOST_STREAMS = 64
+MOST_READERS = 64
+MOST_WAITING = 8  # events for one reader
 GAP_SECONDS = 1.0  # between two events
-BEAT_SECONDS = 10.0  # after which a reader is told that we are there, and proxies too
+BEAT_SECONDS = 15.0  # after which a reader is told that we are there, and proxies too
 RETRY_MS = 2000
+BEAT = b":\n\n"
 
 
 class Page(Struct, frozen=True):
@@ -48,40 +50,100 @@ class Made(Struct, frozen=True):
     shape: object = None
 
 
+class Reader:
+    """Somebody with an open page: what is still to be told to them."""
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []
+        self._news = asyncio.Event()
+
+    def tell(self, text: bytes) -> None:
+        """Queue a text; one who does not keep up is told to ask again."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting = [_STALE]
+        else:
+            self._waiting.append(text)
+        self._news.set()
+
+    async def next(self, seconds: float) -> bytes:
+        """Return what is to be told, a mere sign of life after that time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.clear()
+        text, self._waiting = b"".join(self._waiting) or BEAT, []
+        return text
+
+
 class Live:
-    """Makes pages as readers have them, and what changed from one state to the next."""
+    """Makes pages as readers have them, and tells all readers of a page what changed on it.
 
-    def __init__(self, daemon: Daemon, past: Past) -> None:
-        self.streams = 0
-        self._daemon, self._past, self._rows = daemon, past, Rows(past)
-        self._revision = -1
-        self._snapshot: Snapshot | None = None
-        self._made: dict[Page, Made] = {}
+    It works while somebody reads, and for each state once for each page that is open.
+    """
+
+    def __init__(self, daemon: Daemon, beside: Beside) -> None:
+        self._daemon, self._beside, self._rows = daemon, beside, Rows(beside)
+        self._readers: dict[Page, set[Reader]] = {}
+        self._told: dict[Page, Made] = {}
         self._stories: dict[str, tuple[object, str]] = {}
+        self._following: asyncio.Task[None] | None = None
 
-    async def made(self, page: Page) -> Made:
+    @property
+    def readers(self) -> int:
+        """Return how many pages are open."""
+        return sum(map(len, self._readers.values()))
+
+    @contextlib.asynccontextmanager
+    async def reading(self, page: Page) -> AsyncIterator[Reader]:
+        """Let somebody read while the block lasts."""
+        reader = Reader()
+        if page not in self._told:
+            self._told[page] = await self._made(page, self._daemon.snapshot(detail=False))
+        self._readers.setdefault(page, set()).add(reader)
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow())
+        try:
+            yield reader
+        finally:
+            self._readers[page].discard(reader)
+            if not self._readers[page]:
+                del self._readers[page], self._told[page]
+            if not self._readers:
+                self._following.cancel()
+                self._stories.clear()
+
+    async def _follow(self) -> None:
+        while True:
+            revision = self._daemon.revision
+            snapshot = self._daemon.snapshot(detail=False)
+            for page in list(self._readers):
+                made = await self._made(page, snapshot)
+                if page in self._readers:
+                    self._tell(page, made)
+            self._rows.keep({view.name for view in snapshot.services})
+            await asyncio.sleep(GAP_SECONDS)
+            await self._daemon.changed(revision)
+
+    def _tell(self, page: Page, now: Made) -> None:
+        before, self._told[page] = self._told[page], now
+        if news := difference(before, now):
+            text = _event({"at": now.at, **news})
+            for reader in self._readers[page]:
+                reader.tell(text)
+
+    async def _made(self, page: Page, snapshot: Snapshot) -> Made:
         """Return a page as it is now."""
-        snapshot = self._now()
-        if (found := self._made.get(page)) is not None:
-            return found
-        made = self._service(snapshot, page) if page.name else self._overview(snapshot, page.view)
-        if page.name and page.view.trusted:
+        if not page.name:
+            return self._overview(snapshot, page.view)
+        made = self._service(snapshot, page)
+        if page.view.trusted and made.parts:
             story = await self._story(snapshot, page.name)
-            made = msgspec.structs.replace(made, parts={**made.parts, "story": story})
-        self._made[page] = made
+            return msgspec.structs.replace(made, parts={**made.parts, "story": story})
         return made
-
-    def _now(self) -> Snapshot:
-        revision = self._daemon.revision
-        if self._snapshot is None or self._revision != revision:
-            self._snapshot, self._revision = self._daemon.snapshot(), revision
-            self._made = {}
-            self._rows.keep({view.name for view in self._snapshot.services})
-        return self._snapshot
 
     def _overview(self, snapshot: Snapshot, view: View) -> Made:
         shown = select(snapshot, view)
-        above, below = overview.parts(snapshot, view, self._past, None)
+        above, below = overview.parts(snapshot, view, self._beside, None)
         rows = {each.name: self._rows.live(each, snapshot.at) for each in shown.services}
         title = f"{headline(snapshot)}: {snapshot.hostname}, steadyd"
         return Made(
@@ -97,7 +159,7 @@ class Live:
         view = service.find(snapshot, page.name)
         if view is None:  # no rule names it any more
             return Made(snapshot.at, "", {}, {}, {}, "gone")
-        parts = service.parts(snapshot, view, self._past, self._daemon.cycle_seconds, None)
+        parts = service.parts(snapshot, view, self._beside, self._daemon.cycle_seconds, None)
         title = f"{unescape(service.title(snapshot, view))}, steadyd"
         return Made(snapshot.at, title, parts, {}, _open(snapshot, page.name))
 
@@ -150,60 +212,37 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them."""
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         linger: Callable[[], None] = scope["state"]["linger"]
-        self._live.streams += 1
+        telling = asyncio.ensure_future(self._tell(send, linger))
         left = asyncio.ensure_future(_left(receive))
         try:
-            await send(start)
-            await self._tell(send, left, linger)
+            await asyncio.wait((telling, left), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._live.streams -= 1
             left.cancel()
+            telling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await telling
 
-    async def _tell(
-        self, send: Send, left: "asyncio.Future[None]", linger: Callable[[], None]
-    ) -> None:
-        revision = self._daemon.revision
-        before = await self._live.made(self._page)
-        stale = {"at": before.at, "stale": True} if stamp(self._daemon) != self._since else None
-        await _send(send, f"retry: {RETRY_MS}\n{_line(stale) if stale else ':'}\n\n")
-        while not left.done():
-            linger()
-            moved = asyncio.ensure_future(self._daemon.changed(revision))
-            try:
-                await asyncio.wait(
-                    (moved, left), timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-            finally:
-                moved.cancel()
-            if left.done():
-                return
-            revision, text = self._daemon.revision, ":\n\n"
-            now = await self._live.made(self._page)
-            if news := difference(before, now):
-                text = f"{_line({'at': now.at, **news})}\n\n"
-            before = now
-            if moved.done() and text == ":\n\n":
-                pass  # nothing that this page shows
-            else:
-                await _send(send, text)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(left), GAP_SECONDS)
+    async def _tell(self, send: Send, linger: Callable[[], None]) -> None:
+        async with self._live.reading(self._page) as reader:
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(start)
+            first = BEAT if str(self._daemon.revision) == self._since else _STALE
+            await _send(send, f"retry: {RETRY_MS}\n".encode() + first)
+            while True:
+                linger()
+                await _send(send, await reader.next(BEAT_SECONDS))
 
 
-def stamp(daemon: Daemon) -> str:
-    """Return which state this is, of which run of the daemon."""
-    return f"{daemon.snapshot().started_at:.0f}-{daemon.revision}"
+def _event(value: Mapping[str, object]) -> bytes:
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
-def _line(value: Mapping[str, object]) -> str:
-    return f"data: {msgspec.json.encode(value).decode()}"
+_STALE = _event({"stale": True})
 
 
-async def _send(send: Send, text: str) -> None:
-    body = text.encode("utf-8", "replace")
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+async def _send(send: Send, text: bytes) -> None:
+    await send({"type": "http.response.body", "body": text, "more_body": True})
 
 
 async def _left(receive: Receive) -> None:

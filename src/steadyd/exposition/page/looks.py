@@ -1,6 +1,6 @@
 """The answers to those who look: pages, their events, and the files that pages need."""
 
-from importlib.resources import files
+from pathlib import Path
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -10,8 +10,8 @@ from starlette.responses import Response
 from steadyd.exposition.answer import Pieces, caller_of
 from steadyd.exposition.metrics import accepts_gzip, compress
 from steadyd.exposition.page import overview, service
-from steadyd.exposition.page.live import MOST_STREAMS, Live, Page, Stream, stamp
-from steadyd.exposition.page.rows import Past, View, view_of
+from steadyd.exposition.page.live import MOST_READERS, Live, Page, Stream
+from steadyd.exposition.page.rows import Beside, View, view_of
 from steadyd.model.metric import MetricId
 from steadyd.model.service import printable_name
 from steadyd.ports import Daemon
@@ -28,8 +28,8 @@ class Looks:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._past = Past(self._curve, daemon.states)
-        self._live = Live(daemon, self._past)
+        self._beside = Beside(self._curve, daemon.states, daemon.watched)
+        self._live = Live(daemon, self._beside)
 
     async def answer(self, request: Request) -> Response:
         """Return the answer to a request for a page or what belongs to it. Raises HTTPException."""
@@ -40,8 +40,8 @@ class Looks:
             return self._events(request)
         view = view_of(request.query_params, caller_of(request).trusted)
         if path == "/":
-            snapshot = self._daemon.snapshot()
-            return _page(request, overview.page(snapshot, view, self._past, self._feed(view)))
+            snapshot = self._daemon.snapshot(detail=False)
+            return _page(request, overview.page(snapshot, view, self._beside, self._feed(view)))
         return await self._service(request, request.path_params["name"], view)
 
     def _curve(self, service: str, metric: MetricId, most: int) -> tuple[float | None, ...]:
@@ -55,17 +55,17 @@ class Looks:
         why = await self._daemon.why(name) if view.trusted else None
         feed = self._feed(View(trusted=view.trusted), name)
         cycle = self._daemon.cycle_seconds
-        return _page(request, service.page(snapshot, found, why, self._past, cycle, feed))
+        return _page(request, service.page(snapshot, found, why, self._beside, cycle, feed))
 
     def _feed(self, view: View, name: str = "") -> str:
         """Return the parameters with which a page asks for its events."""
         more = {"name": name} if name else {}
-        rest = urlencode({**more, "since": stamp(self._daemon)})
+        rest = urlencode({**more, "since": str(self._daemon.revision)})
         return f"{view.query()}&{rest}" if view.query() else rest
 
     def _events(self, request: Request) -> Response:
-        if self._live.streams >= MOST_STREAMS:
-            raise HTTPException(503, f"{MOST_STREAMS} pages are open", {"retry-after": "10"})
+        if self._live.readers >= MOST_READERS:
+            raise HTTPException(503, f"{MOST_READERS} pages are open", {"retry-after": "10"})
         query = request.query_params
         view, name = view_of(query, caller_of(request).trusted), query.get("name", "")
         page = Page(View(trusted=view.trusted) if name else view, name)
@@ -81,5 +81,5 @@ def _page(request: Request, html: str) -> Response:
 
 
 def _asset(name: str) -> Response:
-    body = files("steadyd.exposition.page").joinpath(name).read_bytes()
+    body = Path(__file__).with_name(name).read_bytes()
     return Pieces(body, headers={"cache-control": "max-age=300"}, media_type=_ASSETS[name])

@@ -20,7 +20,7 @@ from steadyd.exposition.page.parts import (
     strong,
 )
 from steadyd.exposition.page.parts import table as plain_table
-from steadyd.exposition.page.rows import Past, Rows, View, choose, curves, select, table
+from steadyd.exposition.page.rows import Beside, Rows, View, choose, curves, select, table
 from steadyd.model.incident import Incident
 from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import FileView, Snapshot
@@ -28,14 +28,14 @@ from steadyd.model.snapshot import FileView, Snapshot
 ACTIONS = 15  # shown on the page
 
 
-def page(snapshot: Snapshot, view: View, past: Past, feed: str = "") -> str:
+def page(snapshot: Snapshot, view: View, beside: Beside, feed: str = "") -> str:
     """Return the whole page; `feed` are the parameters of its events.
 
     Free text from elsewhere is shown to trusted readers only.
     """
-    rows, shown = Rows(past), select(snapshot, view)
+    rows, shown = Rows(beside), select(snapshot, view)
     services = table(shown, [rows.still(each, snapshot.at) for each in shown.services], view)
-    above, below = parts(snapshot, view, past, snapshot.at)
+    above, below = parts(snapshot, view, beside, snapshot.at)
     middle = {"choose": choose(view), "services": services}
     main = "".join(part(name, html) for name, html in (above | middle | below).items())
     title = f"{headline(snapshot)}: {escape(snapshot.hostname)}, steadyd"
@@ -43,7 +43,7 @@ def page(snapshot: Snapshot, view: View, past: Past, feed: str = "") -> str:
 
 
 def parts(
-    snapshot: Snapshot, view: View, past: Past, now: float | None
+    snapshot: Snapshot, view: View, beside: Beside, now: float | None
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return what stands above the services, and below. Without `now`: the reader tells ages."""
     trusted = view.trusted
@@ -53,7 +53,7 @@ def parts(
         "incidents": _incidents(snapshot, trusted, now),
     }
     below = {
-        "host": _host(snapshot, past),
+        "host": _host(snapshot, beside),
         "actions": _actions(snapshot, trusted, now),
         "delivery": _delivery(snapshot, now),
         "jobs": _jobs(snapshot, now),
@@ -122,10 +122,10 @@ def _dark(snapshot: Snapshot, incident: Incident, now: float | None) -> str:
     return "" if since is None else f"<small>no data for {age(since, now)}</small>"
 
 
-def _host(snapshot: Snapshot, past: Past) -> str:
+def _host(snapshot: Snapshot, beside: Beside) -> str:
     if snapshot.host is None:
         return ""
-    sparks = "".join(spark(curve) for curve in curves(snapshot.host, past, SPARK))
+    sparks = "".join(spark(curve) for curve in curves(snapshot.host, beside, SPARK))
     if not sparks:
         return ""
     return f'<h2><a href="service/host">Host</a></h2>\n<div class="card sparks">{sparks}</div>\n'

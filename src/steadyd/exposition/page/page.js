@@ -75,7 +75,7 @@
 
   function take(event) {
     const news = JSON.parse(event.data);
-    skew = Date.now() / 1000 - news.at;
+    if (news.at) skew = Date.now() / 1000 - news.at;
     if (news.title) document.title = news.title;
     if (news.said) byId("said").textContent = news.said;
     if (news.stale) { again(); return; }

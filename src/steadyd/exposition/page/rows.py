@@ -12,7 +12,7 @@ from steadyd.exposition.page.parts import Cell, age, cells, filled, link, state
 from steadyd.model.condition import UP
 from steadyd.model.metric import MetricId
 from steadyd.model.service import ServiceState
-from steadyd.model.snapshot import ServiceView, Snapshot
+from steadyd.model.snapshot import ServiceView, Snapshot, Watched
 
 PER_PAGE = 50
 _SPARKS = 3  # in a row; the page of the service has all
@@ -34,11 +34,12 @@ States = Sequence[tuple[float, ServiceState]]
 Curves = Callable[[str, MetricId, int], Sequence[float | None]]
 
 
-class Past(Struct, frozen=True):
-    """Where the past of services comes from: readings of a metric, and changes of state."""
+class Beside(Struct, frozen=True):
+    """What is asked for the services that are shown only: readings, changes of state, rules."""
 
     curve: Curves
     states: Callable[[str], States]
+    watched: Callable[[str], Sequence[Watched]]
 
 
 class View(Struct, frozen=True):
@@ -93,11 +94,11 @@ def select(snapshot: Snapshot, view: View) -> Shown:
     return Shown(tuple(found[first : first + PER_PAGE]), first, len(found), page)
 
 
-def curves(view: ServiceView, past: Past, most: int) -> list[Curve]:
+def curves(view: ServiceView, beside: Beside, most: int) -> list[Curve]:
     """Return what rules compare of a service; its state has a timeline of its own."""
     return [
-        Curve(metric, tuple(past.curve(view.name, metric, most)), limits, firing)
-        for metric, (limits, firing) in compared(view.watched).items()
+        Curve(metric, tuple(beside.curve(view.name, metric, most)), limits, firing)
+        for metric, (limits, firing) in compared(beside.watched(view.name)).items()
         if metric != UP
     ]
 
@@ -105,13 +106,13 @@ def curves(view: ServiceView, past: Past, most: int) -> list[Curve]:
 class Rows:
     """Rows of the services, each made once for all who look while nothing in it changes."""
 
-    def __init__(self, past: Past) -> None:
-        self._past = past
+    def __init__(self, beside: Beside) -> None:
+        self._beside = beside
         self._made: dict[str, tuple[object, str]] = {}
 
     def live(self, view: ServiceView, now: float) -> str:
         """Return a row for an event: the reader's clock fills in the ages."""
-        found, states = curves(view, self._past, SPARK), self._past.states(view.name)
+        found, states = curves(view, self._beside, SPARK), self._beside.states(view.name)
         raw = view.sample.raw if view.sample else {}
         key = (
             *(view.state, view.reason, view.since, view.unit, view.init),
@@ -130,8 +131,8 @@ class Rows:
 
     def still(self, view: ServiceView, now: float) -> str:
         """Return a row for a page."""
-        states = self._past.states(view.name)
-        return _row(view, curves(view, self._past, SPARK), states, now)
+        states = self._beside.states(view.name)
+        return _row(view, curves(view, self._beside, SPARK), states, now)
 
 
 def table(shown: Shown, rows: Sequence[str], view: View) -> str:

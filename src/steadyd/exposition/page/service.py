@@ -18,7 +18,7 @@ from steadyd.exposition.page.parts import (
     strong,
     table,
 )
-from steadyd.exposition.page.rows import Past, curves
+from steadyd.exposition.page.rows import Beside, curves
 from steadyd.model.incident import Action, Incident
 from steadyd.model.rule import HOST
 from steadyd.model.snapshot import TICKS, Chapter, ServiceView, Snapshot, Why
@@ -36,10 +36,10 @@ def find(snapshot: Snapshot, name: str) -> ServiceView | None:
 
 
 def page(
-    snapshot: Snapshot, view: ServiceView, why: Why | None, past: Past, cycle: float, feed: str
+    snapshot: Snapshot, view: ServiceView, why: Why | None, beside: Beside, cycle: float, feed: str
 ) -> str:
     """Return the whole page; `why` is None for readers who may not see free text."""
-    made = parts(snapshot, view, past, cycle, snapshot.at)
+    made = parts(snapshot, view, beside, cycle, snapshot.at)
     made["story"] = story(why, snapshot.at)
     # a name may hold slashes, which are escaped in the address: pages are always one level down
     return frame(
@@ -58,15 +58,15 @@ def title(snapshot: Snapshot, view: ServiceView) -> str:
 
 
 def parts(
-    snapshot: Snapshot, view: ServiceView, past: Past, cycle: float, now: float | None
+    snapshot: Snapshot, view: ServiceView, beside: Beside, cycle: float, now: float | None
 ) -> dict[str, str]:
     """Return the parts of the page but for the story."""
-    drawn = "".join(chart(curve, cycle) for curve in curves(view, past, TICKS))
+    drawn = "".join(chart(curve, cycle) for curve in curves(view, beside, TICKS))
     return {
-        "head": _head(view, past, snapshot.at, now),
+        "head": _head(view, beside, snapshot.at, now),
         "open": _open(snapshot, view, now),
         "charts": f"<h2>What rules watch</h2>\n{drawn}" if drawn else "",
-        "rules": _rules(view),
+        "rules": _rules(view, beside),
         "numbers": _numbers(view),
     }
 
@@ -81,10 +81,10 @@ def story(why: Why | None, now: float | None) -> str:
     return "<h2>Why</h2>\n" + "".join(_chapter(each, now) for each in why.chapters[:INCIDENTS])
 
 
-def _head(view: ServiceView, past: Past, at: float, now: float | None) -> str:
+def _head(view: ServiceView, beside: Beside, at: float, now: float | None) -> str:
     if view.name == HOST:
         return "<h2>Host</h2>\n"
-    states = past.states(view.name)
+    states = beside.states(view.name)
     unit = f"{escape(view.unit)} <small>{escape(view.init)}</small>" if view.unit else NOTHING
     since = f" for {age(view.since, now)}" if view.since > 0 else ""
     denied = "".join(note(f"No right to {verb}: {why}") for verb, why in view.denied.items())
@@ -112,13 +112,13 @@ def _open(snapshot: Snapshot, view: ServiceView, now: float | None) -> str:
     return table("Open incidents", ("Severity", "Rule", "Value>", "Limit>", "Open for>"), rows)
 
 
-def _rules(view: ServiceView) -> str:
+def _rules(view: ServiceView, beside: Beside) -> str:
     rows: list[tuple[Cell, ...]] = [
         (
             (f"state {_PHASES.get(rule.phase, 'warn')}", escape(rule.phase)),
-            ("w", f"<code>{escape(rule.condition)}</code>"),
+            ("w", f"<code>{escape(str(rule.rule))}</code>"),
         )
-        for rule in view.watched
+        for rule in beside.watched(view.name)
     ]
     return table("Rules", ("State", "Rule"), rows)
 
