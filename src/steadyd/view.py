@@ -7,7 +7,7 @@ from msgspec import Struct, field
 import steadyd
 from steadyd.engine import Engine
 from steadyd.evaluation.subject import CAUSES, Subject
-from steadyd.model.fact import Phase, UnitMemory
+from steadyd.model.fact import Phase
 from steadyd.model.incident import Action, Outcome, Suppression
 from steadyd.model.metric import MetricId, Reading, Sample
 from steadyd.model.rule import HOST, Rule
@@ -28,6 +28,7 @@ from steadyd.ports import Denied
 
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5)
 ACTION_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
+_NO_RESTARTS = dict.fromkeys(CAUSES, 0)
 RECENT = 50  # actions that the snapshot carries
 
 
@@ -158,7 +159,7 @@ def _actions(engine: Engine, recent: tuple[Action, ...]) -> tuple[Action, ...]:
 def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceView:
     status, sample = subject.status, around.samples.get(subject.name)
     init, unit = subject.unit or ("", "")
-    memory = engine.units.get((init, unit), UnitMemory())
+    memory = engine.units.get((init, unit))
     readings: dict[MetricId, Reading] = {}
     if around.detail:
         wanted = engine.metrics_of(subject.name) | subject.readings.keys()
@@ -175,7 +176,7 @@ def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceV
         main_pid=status.main_pid if status else 0,
         sample=sample,
         readings=readings,
-        restarts={cause: memory.restarts.get(cause, 0) for cause in CAUSES},
+        restarts={**_NO_RESTARTS, **memory.restarts} if memory else _NO_RESTARTS,
         watched=watched_of(engine, subject.name) if around.detail else (),
         denied=around.denied.get(subject.name, {}),
         daemon=_of_host(engine) if subject.name == HOST else around.raw(subject.name),

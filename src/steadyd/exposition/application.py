@@ -24,11 +24,11 @@ from steadyd.exposition import api
 from steadyd.exposition.answer import Pieces, answer, caller_of
 from steadyd.exposition.connection import Caller
 from steadyd.exposition.metrics import Metrics, accepts_gzip, compress
-from steadyd.exposition.operator import Operator
 from steadyd.model.snapshot import Snapshot
 from steadyd.ports import Daemon
 
 if TYPE_CHECKING:
+    from steadyd.exposition.operator import Operator
     from steadyd.exposition.page.looks import Looks
     from steadyd.exposition.webconfig import WebConfig
 
@@ -44,6 +44,16 @@ MOST, USUAL = 1000, 100  # entries of a list
 
 # what is for people: page/looks.py
 _LOOKS = ("/", "/service/{name:path}", "/events", "/page.css", "/page.js", "/icon.svg")
+# what operators and jobs tell: operator.py
+_OPERATE = (
+    ("/api/v1/silences", ("GET", "POST")),
+    ("/api/v1/silences/expire", ("POST",)),
+    ("/api/v1/jobs", ("GET",)),
+    ("/api/v1/alertmanager", ("POST",)),
+    ("/api/v1/export", ("GET",)),
+    ("/api/v1/show/{service:path}/{metric}", ("GET",)),
+    ("/api/v1/job-done/{name:path}", ("POST",)),
+)
 JOB_DONE = "/api/v1/job-done/"  # all that the job socket takes
 
 _SECURITY = {
@@ -121,7 +131,8 @@ class Handlers:
 
     def __init__(self, daemon: Daemon, lifecycle: bool, token: str = "") -> None:
         self._daemon, self._lifecycle = daemon, lifecycle
-        self._operator = Operator(daemon, token)
+        self._token = token
+        self._operator: Operator | None = None
         self._metrics = Metrics()
         self._looks: Looks | None = None
         self._scrapes = 0
@@ -143,7 +154,7 @@ class Handlers:
                 Route("/api/v1/incidents", self._incidents),
                 Route("/api/v1/actions", self._actions),
                 Route("/api/v1/why/{name:path}", self._why),
-                *self._operator.routes(),
+                *(Route(path, self._operate, methods=list(some)) for path, some in _OPERATE),
                 Route("/api/v1/rights", self._rights),
                 Route("/api/v1/rights", self._deny, methods=acting),
                 Route("/api/v1/test-alert", self._test_alert, methods=acting),
@@ -158,6 +169,13 @@ class Handlers:
 
             self._looks = Looks(self._daemon)
         return await self._looks.answer(request)
+
+    async def _operate(self, request: Request) -> Response:
+        if self._operator is None:
+            from steadyd.exposition.operator import Operator  # noqa: PLC0415 - seldom used
+
+            self._operator = Operator(self._daemon, self._token)
+        return await self._operator.answer(request)
 
     async def _healthy(self, request: Request) -> Response:
         return PlainTextResponse("steadyd is healthy.\n")

@@ -8,7 +8,6 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from steadyd.exposition import api
 from steadyd.exposition.answer import answer, caller_of
@@ -52,19 +51,21 @@ class Operator:
     def __init__(self, daemon: Daemon, token: str) -> None:
         self._daemon, self._token = daemon, token
 
-    def routes(self) -> list[Route]:
-        """Return the routes."""
-        acting = ["POST"]
-        return [
-            Route("/api/v1/silences", self._list),
-            Route("/api/v1/silences", self._add, methods=acting),
-            Route("/api/v1/silences/expire", self._expire, methods=acting),
-            Route("/api/v1/jobs", self._jobs),
-            Route("/api/v1/alertmanager", self._alerted, methods=acting),
-            Route("/api/v1/export", self._export),
-            Route("/api/v1/show/{service:path}/{metric}", self._show),
-            Route("/api/v1/job-done/{name:path}", self._job_done, methods=acting),
-        ]
+    async def answer(self, request: Request) -> Response:
+        """Return the answer. Raises HTTPException."""
+        what = request.url.path.removeprefix("/api/v1/")
+        reads = request.method != "POST"
+        if what == "silences":
+            return await (self._list if reads else self._add)(request)
+        answers = {
+            "silences/expire": self._expire,
+            "jobs": self._jobs,
+            "alertmanager": self._alerted,
+            "export": self._export,
+        }
+        if found := answers.get(what):
+            return await found(request)
+        return await (self._show if reads else self._job_done)(request)
 
     async def _list(self, request: Request) -> Response:
         return answer(api.silences(self._daemon.silences(), caller_of(request).trusted))

@@ -1,6 +1,6 @@
 """The collector of services: what the init systems say of them and what their processes use."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from prometheus_client.core import Metric
@@ -80,24 +80,24 @@ _MAIN_CPU = (
     (MetricId("cpu", "user"), "user_seconds"),
 )
 _OF_MAIN = frozenset((_RSS, *(metric for metric, _ in _MAIN_CPU)))
+Sampled = tuple[str, Mapping[str, float]]  # a name, and what was read of it
 _MODES = (("system", "total_system_seconds"), ("user", "total_user_seconds"))
 
 
 def collect(snapshot: Snapshot) -> Iterator[Metric]:
     """Yield the families of all watched services."""
     services = snapshot.services
+    sampled = [(each.name, each.sample.raw) for each in services if each.sample is not None]
     yield _inits(snapshot)
     yield _states(services)
     yield _infos(services)
     yield _changes(services)
     yield _restarts(services)
-    yield _cpu(services)
-    yield _memory(services)
+    yield _cpu(sampled)
+    yield _memory(sampled)
     for name, help_, raw in _FROM_SAMPLE:
         family = Family(f"steadyd_service_{name}", "gauge", help_, ("name",))
-        for service in services:
-            if service.sample is not None and raw in service.sample.raw:
-                family.add((service.name,), service.sample.raw[raw])
+        family.rows = [((service,), numbers[raw]) for service, numbers in sampled if raw in numbers]
         yield family
     yield from _main(services)
     yield from _named(services)
@@ -249,38 +249,37 @@ def _restarts(services: Iterable[ServiceView]) -> Family:
         "Restarts of the service by what caused them.",
         ("cause", "name"),
     )
-    for service in services:
-        for cause, count in service.restarts.items():
-            family.add((cause, service.name), count)
+    family.rows = [
+        ((cause, service.name), count)
+        for service in services
+        for cause, count in service.restarts.items()
+    ]
     return family
 
 
-def _cpu(services: Iterable[ServiceView]) -> Family:
+def _cpu(sampled: Iterable[Sampled]) -> Family:
     family = Family(
         "steadyd_service_cpu_seconds",
         "counter",
         "CPU time of the service, with ended children.",
         ("mode", "name"),
     )
-    for service in services:
-        if service.sample is not None:
-            for mode, raw in _MODES:
-                if raw in service.sample.raw:
-                    family.add((mode, service.name), service.sample.raw[raw])
+    family.rows = [
+        ((mode, name), raw[key]) for name, raw in sampled for mode, key in _MODES if key in raw
+    ]
     return family
 
 
-def _memory(services: Iterable[ServiceView]) -> Family:
+def _memory(sampled: Iterable[Sampled]) -> Family:
     family = Family(
         "steadyd_service_memory_bytes",
         "gauge",
         "Memory of all processes of the service; shared pages count in each if resident.",
         ("memtype", "name"),
     )
-    for service in services:
-        if service.sample is not None and "total_rss" in service.sample.raw:
-            raw = service.sample.raw
-            family.add(("resident", service.name), raw["total_rss"])
-            if "pss" in raw:
-                family.add(("proportionalResident", service.name), raw["pss"])
+    for name, raw in sampled:
+        if "total_rss" in raw:
+            family.add(("resident", name), raw["total_rss"])
+        if "pss" in raw:
+            family.add(("proportionalResident", name), raw["pss"])
     return family

@@ -104,11 +104,15 @@ def curves(view: ServiceView, beside: Beside, most: int) -> list[Curve]:
 
 
 class Rows:
-    """Rows of the services, each made once for all who look while nothing in it changes."""
+    """Rows of the services, each made once for all who look while nothing in it changes.
+
+    Curves move with each tick, the rest of a row seldom.
+    """
 
     def __init__(self, beside: Beside) -> None:
         self._beside = beside
-        self._made: dict[str, tuple[object, str]] = {}
+        self._ends: dict[str, tuple[object, tuple[str, str]]] = {}
+        self._rows: dict[str, tuple[object, str]] = {}
 
     def live(self, view: ServiceView, now: float) -> str:
         """Return a row for an event: the reader's clock fills in the ages."""
@@ -117,22 +121,26 @@ class Rows:
         key = (
             *(view.state, view.reason, view.since, view.unit, view.init),
             *(raw.get("total_rss"), raw.get("processes"), sum(view.restarts.values())),
-            *(found, states, now // 60),
+            *(states, now // 60),
         )
-        known = self._made.get(view.name)
+        known = self._ends.get(view.name)
         if known is None or known[0] != key:
-            known = self._made[view.name] = (key, _row(view, found, states, now, live=True))
-        return known[1]
+            known = self._ends[view.name] = (key, _ends(view, states, now, live=True))
+            self._rows.pop(view.name, None)
+        row = self._rows.get(view.name)
+        if row is None or row[0] != found:
+            row = self._rows[view.name] = (found, _row(known[1], found))
+        return row[1]
 
     def keep(self, names: set[str]) -> None:
         """Forget the rows of services that are gone."""
-        if len(self._made) > len(names):
-            self._made = {name: made for name, made in self._made.items() if name in names}
+        for name in self._ends.keys() - names:
+            del self._ends[name], self._rows[name]
 
     def still(self, view: ServiceView, now: float) -> str:
         """Return a row for a page."""
         states = self._beside.states(view.name)
-        return _row(view, curves(view, self._beside, SPARK), states, now)
+        return _row(_ends(view, states, now), curves(view, self._beside, SPARK))
 
 
 def table(shown: Shown, rows: Sequence[str], view: View) -> str:
@@ -146,23 +154,29 @@ def table(shown: Shown, rows: Sequence[str], view: View) -> str:
     return filled(title, _HEADS, "".join(rows)) + _pages(shown, view)
 
 
-def _row(
-    view: ServiceView, found: Sequence[Curve], states: States, now: float, *, live: bool = False
-) -> str:
+def _row(ends: tuple[str, str], found: Sequence[Curve]) -> str:
+    before, after = ends
+    return f"{before}{''.join(map(spark, found[:_SPARKS])) or NOTHING}{after}"
+
+
+def _ends(view: ServiceView, states: States, now: float, *, live: bool = False) -> tuple[str, str]:
+    """Return what stands in a row before the curves, and after them."""
     raw = view.sample.raw if view.sample else {}
     unit = f"{escape(view.unit)}<small>{escape(view.init)}</small>" if view.unit else NOTHING
-    row: tuple[Cell, ...] = (
+    before: tuple[Cell, ...] = (
         ("w", link(view.name)),
         ("w", state(view.state, view.reason)),
         ("n", age(view.since, None if live else now)),
         ("t", timeline(states, now)),
-        ("s", "".join(map(spark, found[:_SPARKS])) or NOTHING),
+    )
+    after: tuple[Cell, ...] = (
         ("n", size(raw.get("total_rss"))),
         ("n", count(raw.get("processes"))),
         ("n", count(sum(view.restarts.values()))),
         ("w u", unit),
     )
-    return f'<tr data-name="{escape(view.name)}">{cells(row)}</tr>\n'
+    head = f'<tr data-name="{escape(view.name)}">{cells(before)}<td class="s">'
+    return head, f"</td>{cells(after)}</tr>\n"
 
 
 def choose(view: View) -> str:
