@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.hosts.inithost import SystemdHost
+from tests.hosts.inithost import Host, SystemdHost
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN_PYTHON = "/usr/bin/python3"
@@ -82,10 +82,10 @@ def _digest() -> str:
     return digest.hexdigest()[:12]
 
 
-class CleanHost(SystemdHost):  # type: ignore[misc]  # inithost is not typed
-    """A systemd host on which packages may start their services."""
+class Installing(Host):  # type: ignore[misc]  # inithost is not typed
+    """A host on which packages may start their services."""
 
-    absent = (*SystemdHost.absent, "/usr/sbin/policy-rc.d")
+    absent = (*Host.absent, "/usr/sbin/policy-rc.d")
 
     def base_files(self) -> dict[str, Any]:
         # runit of this machine takes part in every installation, and its folders are hidden
@@ -103,6 +103,10 @@ class CleanHost(SystemdHost):  # type: ignore[misc]  # inithost is not typed
             env={"DEBIAN_FRONTEND": "noninteractive"},
         )
         return str(done.stdout + done.stderr)
+
+
+class CleanHost(Installing, SystemdHost):  # type: ignore[misc]
+    """One with systemd."""
 
     def ctl(self, *arguments: str) -> Any:
         """Return the JSON that a command of steadyd prints."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.local import until
-from tests.packages.kit import NEWER, ROOT, CleanHost, dist, newer, one
+from tests.packages.kit import NEWER, ROOT, CleanHost, Installing, dist, newer, one
 
 pytestmark = pytest.mark.host
 
@@ -69,15 +69,25 @@ def test_it_is_installed_and_heals_and_keeps_its_state_over_an_upgrade_and_leave
     assert 'ARGS="--log.level debug"' in host.get("/etc/default/steadyd")
     assert "--log.level debug" in host.out("tr '\\0' ' ' < /proc/$(pidof -x steadyd)/cmdline")
 
+    host.put("/etc/sudoers.d/steadyd", "# written by hand\n", 0o440)
     host.dpkg("--remove", "steadyd")
     assert host.show("steadyd.service", "LoadState")["LoadState"] == "not-found"
     assert host.run("pgrep -u steadyd", check=False).stdout == ""
     assert host.run("ls -d /opt/steadyd /run/steadyd", check=False).stdout == ""
     assert 'cycle = "1s"' in host.get("/etc/steadyd/steadyd.toml")
     host.dpkg("--purge", "steadyd")
-    assert files(host) - before == set()
+    assert files(host) - before == {"/etc/sudoers.d/steadyd"}
     assert before - files(host) == set()
     assert host.get("/etc/passwd") + host.get("/etc/group") == users
+
+
+def test_without_systemd_it_is_installed_and_nothing_is_started() -> None:
+    with Installing() as host:
+        host.install(one(dist(), "*.deb"))
+        assert host.out("steadyd check /usr/share/steadyd/rules").endswith("no errors")
+        assert host.run("pgrep -u steadyd", check=False).stdout == ""
+        host.dpkg("--purge", "steadyd")
+        assert host.run("getent passwd steadyd", check=False).stdout == ""
 
 
 def shows_that_it_runs(host: CleanHost) -> None:

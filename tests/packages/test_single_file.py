@@ -37,6 +37,12 @@ def test_it_runs_where_it_lies(tmp_path: Path) -> None:
     assert "did you mean memory:total_rss" in steadyd(tmp_path, "check", bad).stdout
 
 
+def test_the_demo_runs_from_it(tmp_path: Path) -> None:
+    done = steadyd(tmp_path, "demo", "--once")
+
+    assert "Healed and told" in done.stdout, done.stderr
+
+
 def test_another_python_is_told_in_one_line() -> None:
     code = SAME_PYTHON.format(version=(3, 99), text="3.99")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
