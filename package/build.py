@@ -210,9 +210,10 @@ def _host(tree: Path) -> None:
     for path in ("etc/steadyd", "etc/steadyd/rules.d"):  # tmpfiles.d gives it to the group
         (tree / path).chmod(0o750)
     shutil.copytree(ROOT / "rules", tree / RULES / "rules")
-    for folder in ("systemd/examples", "upstart", "contrib/sysvinit", "contrib/openrc"):
-        shutil.copytree(ROOT / folder, tree / DOC / "examples" / folder.split("/")[-1])
-    (tree / DOC / "examples/examples").rename(tree / DOC / "examples/systemd")
+    shutil.copytree(ROOT / "systemd/examples", tree / DOC / "examples/systemd")
+    shutil.copytree(ROOT / "upstart", tree / DOC / "examples/upstart")
+    for init in ("sysvinit", "openrc", "runit", "s6", "supervisord"):
+        shutil.copytree(ROOT / "contrib" / init, tree / DOC / "examples" / init)
 
 
 def _papers(tree: Path) -> None:
