@@ -4,13 +4,14 @@
 #   make test    all tests that this machine can run; says what it left out
 #   make lint    ruff, mypy, import contracts
 #   make bench   steadyd beside process-exporter and monit, as ratios
+#   make dist    wheel, sdist, one file, Debian package, into dist/
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench dist clean
 
 $(VENV)/dev: pyproject.toml requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "steadyd needs Python 3.11 or newer; name one with PYTHON=/path/to/python3 (found %s)" % sys.version.split()[0])'
@@ -42,5 +43,8 @@ bench: $(VENV)/dev
 	$(BIN)/python tests/bench/replay.py
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
+dist: $(VENV)/dev
+	$(BIN)/python package/build.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -32,7 +32,16 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 # -- what was left out is told, and with CI=true it fails the run
 
-GROUPS = ("unit", "simulation", "architecture", "contract", "hosts", "e2e", "browser")
+GROUPS = (
+    "unit",
+    "simulation",
+    "architecture",
+    "contract",
+    "hosts",
+    "e2e",
+    "browser",
+    "packages",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -83,7 +83,7 @@ def test_no_path_of_a_machine_and_no_registry_is_named() -> None:
     bad = re.compile(r"(?<![\w.])/(work|root)/|pypi\.org|pythonhosted|registry\.npmjs|deb\.debian")
     found = [
         path
-        for folder in ("src", "tests", "systemd", "rules", ".ci")
+        for folder in ("src", "tests", "package", "contrib", "systemd", "upstart", "rules", ".ci")
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix not in (".pyc", ".json") and path != Path(__file__)
         if bad.search(path.read_text(errors="replace"))

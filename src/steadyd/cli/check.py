@@ -47,7 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "paths", nargs="*", metavar="PATH", help="files or folders; none: the configured rules"
     )
     parser.add_argument("--config", metavar="FILE", help="configuration, for routes and defaults")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="form of the answer (text)"
+    )
     parser.add_argument(
         "--actions", action="store_true", help="also tell which verbs could not run now"
     )

@@ -13,10 +13,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--for", dest="span", metavar="DURATION", default="", help="(`deploy` of the configuration)"
     )
-    start.add_argument("--comment", metavar="TEXT", default="")
+    start.add_argument("--comment", metavar="TEXT", default="", help="why, for those who look")
     finish = verbs.add_parser("finish", help="end them, or those of these services")
     for each in (start, finish):
-        each.add_argument("services", metavar="SERVICE", nargs="*")
+        each.add_argument("services", metavar="SERVICE", nargs="*", help="none: all")
         add_options(each)
     add_options(verbs.add_parser("status", help="the deploys under way"))
 

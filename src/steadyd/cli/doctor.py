@@ -52,8 +52,8 @@ class Dark(Struct, frozen=True):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `doctor`."""
-    parser.add_argument("--config", metavar="FILE")
-    parser.add_argument("--rules", metavar="DIR", action="append")
+    parser.add_argument("--config", metavar="FILE", help="configuration (steadyd.toml)")
+    parser.add_argument("--rules", metavar="DIR", action="append", help="folder of rule files")
     parser.add_argument("--user", metavar="NAME", help="the user that steadyd runs as")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

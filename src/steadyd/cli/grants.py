@@ -27,8 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("polkit", "sudoers"),
         help="the form: a polkit rule (>= 0.106) for systemd, a sudoers fragment for Upstart",
     )
-    parser.add_argument("--config", metavar="FILE")
-    parser.add_argument("--rules", metavar="DIR", action="append")
+    parser.add_argument("--config", metavar="FILE", help="configuration (steadyd.toml)")
+    parser.add_argument("--rules", metavar="DIR", action="append", help="folder of rule files")
     parser.add_argument("--user", default="steadyd", help="the user that steadyd runs as")
 
 

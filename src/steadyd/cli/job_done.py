@@ -11,7 +11,7 @@ from steadyd.settings import job_socket
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `job-done`."""
-    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("name", metavar="NAME", help="of the job in `check jobs`")
     add_options(parser)
 
 

@@ -37,7 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", metavar="T", help="the same; the default is now")
     parser.add_argument("--step", metavar="DURATION", help="of Prometheus: the cycle (15s)")
     parser.add_argument("--host", metavar="NAME", help="of Prometheus: the label instance")
-    parser.add_argument("--format", choices=("text", "json", "svg"), default="text")
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "svg"),
+        default="text",
+        help="form of the answer (text)",
+    )
     parser.add_argument("--control", metavar="SOCKET", help="the daemon's control socket")
 
 

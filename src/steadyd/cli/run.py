@@ -38,7 +38,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="configuration (steadyd.toml)")
     parser.add_argument("--rules", metavar="DIR", action="append", help="folder of rule files")
     parser.add_argument("--state", metavar="DIR", help="folder for state.db")
-    parser.add_argument("--route", metavar="NAME=URL", action="append", default=[])
+    parser.add_argument(
+        "--route",
+        metavar="NAME=URL",
+        action="append",
+        default=[],
+        help="target of a route; may be repeated",
+    )
     parser.add_argument("--cycle", metavar="DURATION", help="time between two ticks (15s)")
     parser.add_argument("--init", metavar="NAME", help="auto, or the only init system to ask")
     parser.add_argument("--dry-run", action="store_true", help="run no verb, only tell")
@@ -49,13 +55,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="HOST:PORT, :PORT or [::1]:PORT; may be repeated (127.0.0.1:10870)",
     )
-    parser.add_argument("--web.config.file", dest="web_config", metavar="FILE")
-    parser.add_argument("--web.enable-lifecycle", dest="lifecycle", action="store_true")
-    parser.add_argument("--control", metavar="SOCKET", help="control socket")
-    parser.add_argument("--ready", choices=tuple(SUPERVISORS), default="notify")
-    parser.add_argument("--log.level", dest="log_level", choices=log.LEVELS, default="info")
     parser.add_argument(
-        "--log.format", dest="log_format", choices=("logfmt", "json"), default="logfmt"
+        "--web.config.file",
+        dest="web_config",
+        metavar="FILE",
+        help="TLS and users, as Prometheus has it",
+    )
+    parser.add_argument(
+        "--web.enable-lifecycle", dest="lifecycle", action="store_true", help="take POST /-/reload"
+    )
+    parser.add_argument("--control", metavar="SOCKET", help="control socket")
+    parser.add_argument(
+        "--ready",
+        choices=tuple(SUPERVISORS),
+        default="notify",
+        help="how to tell the init system that it is ready (notify)",
+    )
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=log.LEVELS,
+        default="info",
+        help="least level of what is logged (info)",
+    )
+    parser.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=("logfmt", "json"),
+        default="logfmt",
+        help="form of the log (logfmt)",
     )
 
 

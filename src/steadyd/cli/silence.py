@@ -16,11 +16,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `silence`."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     add = verbs.add_parser("add", help="mute services (all without a name; globs are fine)")
-    add.add_argument("services", metavar="SERVICE", nargs="*")
+    add.add_argument("services", metavar="SERVICE", nargs="*", help="none: all")
     add.add_argument("--for", dest="span", metavar="DURATION", default="1h", help="(1h)")
     add.add_argument("--comment", metavar="TEXT", default="", help="why, for those who look")
     expire = verbs.add_parser("expire", help="end one, by its id")
-    expire.add_argument("id", metavar="ID")
+    expire.add_argument("id", metavar="ID", help="of `silence list`")
     listed = verbs.add_parser("list", help="those that are in force")
     for each in (add, expire, listed):
         add_options(each)
