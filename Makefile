@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+STARTED := $(shell date +%s)
 
 .PHONY: demo test lint bench dist clean
 
@@ -28,7 +29,7 @@ $(VENV)/demo: pyproject.toml requirements-demo.txt
 	@touch $@
 
 demo: $(VENV)/demo
-	@$(BIN)/steadyd demo $(if $(ROUTE),--route "$(ROUTE)") $(ARGS)
+	@STEADYD_DEMO_STARTED=$(STARTED) $(BIN)/steadyd demo $(if $(ROUTE),--route "$(ROUTE)") $(ARGS)
 
 test: $(VENV)/dev
 	$(BIN)/pytest -q $(ARGS)

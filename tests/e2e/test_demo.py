@@ -1,19 +1,27 @@
 """The README's first command: it heals on one screen and leaves nothing behind."""
 
+import fcntl
 import os
+import pty
 import re
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from steadyd.cli import demo as module
+from steadyd.cli import demo
+from steadyd.cli import demoplace as module
+from steadyd.cli.demoscreen import curve
 from tests.e2e.local import until
 
 ENTRY = "import sys; from steadyd.__main__ import main; sys.exit(main())"
@@ -67,11 +75,11 @@ def test_once_it_heals_tells_and_ends_by_itself(place: Path) -> None:
     said = [
         r"page     http://127\.0\.0\.1:\d+/",
         r"memory +\d+(\.\d)? MiB  █+",
-        r"incident if memory:total_rss > 120m for 2 cycles then alert, reload: 1[2-9]\d",
-        "action   reload asked of supervisord",
+        r"incident leaky: if memory:total_rss > 120m for 2 cycles then alert, reload: 1[2-9]\d",
+        "action   leaky: reload asked of supervisord",
         r"message  \S+ leaky: memory:total_rss 1\d\d\S* MiB > 120\S* MiB",
-        "outcome  reload: healed",
-        "closed   recovered",
+        "outcome  leaky: reload: healed",
+        "closed   leaky: recovered",
         r"message  \S+ leaky: .*(recovered after|was )",
         r"Healed and told in \d+ s\.",
     ]
@@ -81,11 +89,67 @@ def test_once_it_heals_tells_and_ends_by_itself(place: Path) -> None:
     assert "\x1b" not in screen
 
 
+@pytest.mark.parametrize(
+    ("trouble", "healed"),
+    [("crash", "crashy: restart"), ("cpu", "busy: reload"), ("deadlock", "stuck: restart")],
+)
+def test_every_trouble_is_healed_and_told(place: Path, trouble: str, healed: str) -> None:
+    process = start(place, "--once", "--trouble", trouble)
+    screen, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, screen
+    assert f"outcome  {healed}: healed" in screen
+    assert "message  " in screen
+
+
+def test_the_time_since_make_began_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(demo.STARTED, str(time.time() - 1000))
+    process = start(place, "--once", "--trouble", "crash")
+    screen, _ = process.communicate(timeout=100)
+    assert re.search(r"in \d+ s, 10[0-9]\d s after `make demo`", screen), screen
+
+
+def test_a_terminal_has_a_screen_on_which_rules_can_be_broken(place: Path) -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ.update(TERM="xterm-256color", TMPDIR=str(place))
+        os.execv(sys.executable, [sys.executable, "-c", ENTRY, "demo", "--trouble", "crash"])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    drawn = b""
+
+    def shows(*texts: str) -> bool:
+        nonlocal drawn
+        ready, _, _ = select.select([terminal], [], [], 0.1)
+        with suppress(OSError):  # Linux says EIO at the end
+            drawn += os.read(terminal, 65_536) if ready else b""
+        return all(text.encode() in drawn for text in texts)
+
+    try:
+        until(lambda: shows("break the rules", "what happened"), 30, "the screen")
+        until(lambda: shows("restart asked of supervisord"), 30, "the trouble")
+        os.write(terminal, b"b")
+        until(lambda: shows("did you mean then?", "mend the rules"), 20, "the report")
+        os.write(terminal, b"q")
+        until(lambda: shows("The demo has ended"), 20, "the end")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+        os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert b"\x1b[?1049l" in drawn  # the terminal is as it was
+    assert b"Traceback" not in drawn
+
+
+def test_the_curve_shows_its_limit_as_a_line() -> None:
+    lines = [text.plain for text in curve([0.0, 5.0, 20.0], 10.0, 6, 4)]
+    assert lines == ["  █", "┄┄█┄┄┄", "  █", " ██"]
+
+
 @pytest.mark.parametrize("presses", [1, 3])
 def test_ctrl_c_leaves_nothing_however_often_it_is_pressed(place: Path, presses: int) -> None:
     with start(place) as process:
         shown(process, "memory ")
-        assert len(of(place)) >= 4  # the demo, supervisord, the app, steadyd
+        assert len(of(place)) >= 7  # the demo, supervisord, the apps, steadyd
         for _ in range(presses):
             process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=30)

@@ -1,79 +1,47 @@
 """steadyd demo: the main job on one screen, without privileges or a running init system.
 
-A supervisord of its own keeps a small app that leaks; a steadyd of its own watches it. All files
-live in a temporary folder, all sockets on loopback or in that folder; nothing is left behind.
+A supervisord of its own keeps small apps that go wrong; a steadyd of its own watches them. All
+files live in a temporary folder, all sockets on loopback or in that folder; nothing is left behind.
+On a terminal it is a screen that lives (demoscreen.py), else lines.
 """
 
 import argparse
-import contextlib
-import http.server
-import importlib.util
-import json
 import os
 import queue
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
+from collections import deque
 from types import FrameType
 from typing import Any
 
-from msgspec import Struct
+from steadyd.cli.demoplace import DemoError, Place, place, running, sink
+from steadyd.cli.demotroubles import BY_NAME, TROUBLES, Trouble
+from steadyd.cli.terminal import clean, plain
+from steadyd.exposition.human import measure
 
-from steadyd.delivery.render import amount
-from steadyd.model.metric import Dimension
-
-PORT = 10870
-LIMIT_MIB = 120
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEADLINE = 90.0  # seconds for the first healed incident with --once
-SERVICE = "leaky"
-METRIC = "memory:total_rss"
+LOOK_SECONDS = 0.25
+STEPS = 120  # a line is printed when a value moved by that part of its limit
+HISTORY = 120  # readings that are kept for the curve
+STARTED = "STEADYD_DEMO_STARTED"  # seconds since 1970-01-01 when `make demo` began
 
-APP = """\
-import signal, time
-kept = []
-signal.signal(signal.SIGHUP, lambda *_: kept.clear())
-while True:
-    kept.append(bytearray(6 * 1024 * 1024))
-    time.sleep(0.5)
-"""
-RULES = f"""\
-# The demo's rule. Edit it while the demo runs: it takes effect at once. Break it: nothing happens
-# but a report.
-check service {SERVICE}
-  with reload_signal HUP, cooldown 10s, verify 30s, budget 20/1h
-  if {METRIC} > {LIMIT_MIB}m for 2 cycles then alert, reload
-"""
-
-
-class DemoError(Exception):
-    """The demo cannot run; str() is one clear line."""
-
-
-class Place(Struct, frozen=True):
-    """The temporary folder and the port of this demo."""
-
-    folder: Path
-    port: int
-
-    @property
-    def rules(self) -> Path:
-        """Return the rule file."""
-        return self.folder / "rules" / f"{SERVICE}.inq"
+Event = tuple[str, str]  # a word and a line
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `demo`."""
     parser.add_argument("--once", action="store_true", help="end after the first healed incident")
     parser.add_argument("--route", metavar="URL", help="tell there (any Apprise URL) too")
+    parser.add_argument(
+        "--trouble",
+        choices=list(BY_NAME),
+        default=TROUBLES[0].name,
+        help="what goes wrong first; the others follow at a key",
+    )
+    parser.add_argument("--plain", action="store_true", help="lines, on a terminal too")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     for number in ENDINGS:
         signal.signal(number, _interrupt)
     try:
-        with _sink() as (sink, mails), _place() as place:
-            return _play(args, place, sink, mails)
+        with sink() as (hook, mails), place() as where:
+            return _play(args, where, hook, mails)
     except DemoError as error:
         print(f"steadyd demo: {error}", file=sys.stderr)
         return 1
@@ -91,242 +59,174 @@ def run(args: argparse.Namespace) -> int:
         return 1 if args.once else 0
 
 
-def _play(args: argparse.Namespace, place: Place, sink: str, mails: "queue.Queue[str]") -> int:
-    routes = [sink, *([args.route] if args.route else [])]
-    _write(place, routes)
-    with (
-        _running(place, _supervisord(place), "supervisord"),
-        _running(place, _steadyd(place), "steadyd") as daemon,
-    ):
-        print(
-            f"A small app leaks under a supervisord of its own; steadyd watches it.\n"
-            f"  page     http://127.0.0.1:{place.port}/\n"
-            f"  rule     {place.rules}\n"
-            f"           {RULES.strip().splitlines()[-1].strip()}"
-        )
-        return _tell(args, place, mails, daemon)
+def _play(args: argparse.Namespace, where: Place, hook: str, mails: "queue.Queue[str]") -> int:
+    routes = [hook, *([args.route] if args.route else [])]
+    with running(where, routes) as daemon:
+        trouble, deadline = BY_NAME[args.trouble], DEADLINE if args.once else None
+        watching = Watching(where, daemon, mails, trouble, deadline)
+        lively = sys.stdout.isatty() and sys.stdin.isatty() and not args.plain
+        if lively and os.environ.get("TERM", "dumb") != "dumb":
+            from steadyd.cli.demoscreen import Screen
+
+            Screen(watching).show()
+        else:
+            _lines(watching, trouble)
+        print(f"Healed and told in {watching.seconds:.0f} s{_since_make()}.")
+        return 0
 
 
-def _tell(
-    args: argparse.Namespace,
-    place: Place,
-    mails: "queue.Queue[str]",
-    daemon: "subprocess.Popen[bytes]",
-) -> int:
-    teller, started = _Teller(), time.monotonic()
-    while True:
-        if daemon.poll() is not None:
-            raise DemoError(f"steadyd has ended: {_log(place)}")
-        status, incidents = _get(place, "status"), _get(place, "incidents?limit=20")
-        if status is not None and incidents is not None:
-            teller.memory(status)
-            for incident in reversed(incidents["incidents"]):
-                teller.incident(incident)
-        while not mails.empty():
-            teller.message(mails.get())
-        if args.once and teller.done:
-            print(f"Healed and told in {time.monotonic() - started:.0f} s.")
-            return 0
-        if args.once and time.monotonic() - started > DEADLINE:
-            raise DemoError(f"nothing was healed within {DEADLINE:.0f} s; see {_log(place)}")
-        time.sleep(0.25)
+def _since_make() -> str:
+    """Return how long that was after `make demo`, where make told when it began."""
+    try:
+        began = float(os.environ[STARTED])
+    except (KeyError, ValueError):
+        return ""
+    return f", {time.time() - began:.0f} s after `make demo`, installation included"
 
 
-class _Teller:
-    """Prints what is new, once."""
+class Watching:
+    """What the demo sees through the API of its daemon, as events and as the present state.
 
-    def __init__(self) -> None:
+    Times are in seconds. `over`: with --once, the first incident was healed and told.
+    """
+
+    def __init__(
+        self,
+        where: Place,
+        daemon: "subprocess.Popen[bytes]",
+        mails: "queue.Queue[str]",
+        first: Trouble,
+        deadline: float | None,
+    ) -> None:
+        """`first` is what goes wrong once all is well.
+
+        `deadline` is for the first healed incident; None: it goes on for ever.
+        """
+        self.where = where
+        self.status: dict[str, Any] = {}
+        self.report = ""
+        self.message = ""
+        self.history: dict[str, deque[float]] = {t.service: deque(maxlen=HISTORY) for t in TROUBLES}
+        self._daemon, self._mails, self._deadline = daemon, mails, deadline
         self._told: set[tuple[object, ...]] = set()
-        self._memory = 0.0
-        self._healed = False
-        self._messages = 0
+        self._started = time.monotonic()
+        self._healed, self._closed, self._messages = False, False, 0
+        self._first: Trouble | None = first
 
     @property
-    def done(self) -> bool:
-        return self._healed and self._messages > 1
+    def seconds(self) -> float:
+        """Return for how long it has watched."""
+        return time.monotonic() - self._started
 
-    def memory(self, status: dict[str, Any]) -> None:
-        value = next(
-            (s["metrics"].get(METRIC) for s in status["services"] if s["name"] == SERVICE), None
-        )
-        if value is None or abs(value - self._memory) < 2**20:
-            return
-        self._memory = value
-        bar = "█" * min(40, round(value / 2**20 / LIMIT_MIB * 30))
-        self._say("memory", f"{amount(value, Dimension.BYTES):>10}  {bar:<30}│ {LIMIT_MIB} MiB")
+    @property
+    def over(self) -> bool:
+        """Tell whether the first incident was healed and told, if that is all that is wanted."""
+        told = self._messages > 0 and self.status["outbox"]["pending"] == 0
+        return self._deadline is not None and self._healed and self._closed and told
 
-    def incident(self, incident: dict[str, Any]) -> None:
-        id_ = incident["id"]
+    def look(self) -> list[Event]:
+        """Return what is new. Raises DemoError."""
+        if self._daemon.poll() is not None:
+            raise DemoError(f"steadyd has ended: {self.where.log()}")
+        if self._deadline is not None and self.seconds > self._deadline:
+            raise DemoError(
+                f"nothing was healed within {self._deadline:.0f} s; see {self.where.log()}"
+            )
+        events: list[Event] = []
+        status, incidents = self.where.get("status"), self.where.get("incidents?limit=20")
+        if status is not None and incidents is not None:
+            self.status = status
+            self._measure(status)
+            self._begin(status)
+            events += self._rules(status)
+            for incident in reversed(incidents["incidents"]):
+                events += self._incident(incident)
+        while not self._mails.empty():
+            self.message = "\n".join(map(plain, self._mails.get().splitlines()))
+            self._messages += 1
+            events.append(("message", self.message))
+        return events
+
+    def now(self, trouble: Trouble) -> float | None:
+        """Return the newest value of what is seen of a trouble."""
+        for service in self.status.get("services", ()):
+            if service["name"] == trouble.service:
+                value = service["metrics"].get(trouble.metric)
+                return None if value is None else float(value)
+        return None
+
+    def _begin(self, status: dict[str, Any]) -> None:
+        """Let the first trouble happen as soon as all apps were seen to run."""
+        if self._first and all(s["state"] == "active" for s in status["services"]):
+            self.where.bring(self._first)
+            self._first = None
+
+    def _measure(self, status: dict[str, Any]) -> None:
+        for trouble in TROUBLES:
+            value = self.now(trouble)
+            if value is not None and self._new(trouble.service, status.get("at")):
+                self.history[trouble.service].append(value)
+
+    def _rules(self, status: dict[str, Any]) -> list[Event]:
+        """Return the report of the rule file when it changed."""
+        reports = [file.get("report") or "" for file in status["files"] if not file["ok"]]
+        named = "\n".join(reports).replace(str(self.where.rules), self.where.rules.name)
+        report = "\n".join(map(plain, named.splitlines()))
+        before, self.report = self.report, report
+        if report == before:
+            return []
+        return [("rules", report or "the rule file is good again")]
+
+    def _incident(self, incident: dict[str, Any]) -> list[Event]:
+        id_, service, events = incident["id"], clean(incident["service"]), []
         if self._new(id_, "open"):
-            value = amount(incident["value"] or 0, Dimension.BYTES)
-            self._say("incident", f"{incident['rule']}: {value}")
+            value = measure(incident["metric"], incident["value"])
+            events.append(("incident", f"{service}: {clean(incident['rule'])}: {value}"))
         for action in incident["actions"]:
             if self._new(action["id"], "asked"):
-                self._say("action", f"{action['verb']} asked of supervisord")
+                asked = f"{service}: {action['verb']} asked of supervisord"
+                events.append(("action", asked))
             if action["outcome"] and self._new(action["id"], action["outcome"]):
-                self._say("outcome", f"{action['verb']}: {action['outcome']}")
+                outcome = action["outcome"].replace("_", " ")
+                events.append(("outcome", f"{service}: {action['verb']}: {outcome}"))
                 self._healed |= action["outcome"] == "healed"
         if incident["state"] == "closed" and self._new(id_, "closed"):
-            self._say("closed", str(incident["close_reason"]))
-
-    def message(self, text: str) -> None:
-        self._messages += 1
-        first, *rest = text.splitlines()
-        self._say("message", first)
-        for line in rest:
-            print(f"           │ {line}")
+            events.append(("closed", f"{service}: {incident['close_reason']}"))
+            self._closed = True
+        return events
 
     def _new(self, *what: object) -> bool:
         known = what in self._told
         self._told.add(what)
         return not known
 
-    def _say(self, what: str, text: str) -> None:
-        print(f"  {what:<8} {text}", flush=True)
 
-
-# -- what runs
-
-
-@contextlib.contextmanager
-def _place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="steadyd-demo-"))
-    try:
-        yield Place(folder, _free_port())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    for port in (PORT, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise DemoError("no port of 127.0.0.1 can be used")
-
-
-def _write(place: Place, routes: list[str]) -> None:
-    place.rules.parent.mkdir()
-    place.rules.write_text(RULES)
-    (place.folder / "app.py").write_text(APP)
-    secret = place.folder / "routes"
-    lines = []
-    for number, url in enumerate(routes):
-        path = secret.with_suffix(f".{number}")
-        path.touch(0o600)
-        path.write_text(url)
-        lines.append(f'"file:{path.name}"')
-    (place.folder / "steadyd.toml").write_text(
-        f"rules = [{json.dumps(str(place.rules.parent))}]\n"
-        f"state = {json.dumps(str(place.folder / 'state'))}\n"
-        f"control = {json.dumps(str(place.folder / 'control.sock'))}\n"
-        'cycle = "1s"\ninit = "supervisord"\n'
-        f'[web]\nlisten = ["127.0.0.1:{place.port}"]\n'
-        f"[routes]\ndefault = [{', '.join(lines)}]\n"
-        f'[inits.supervisord]\nurl = "unix://{place.folder}/supervisor.sock"\n'
+def _lines(watching: Watching, trouble: Trouble) -> None:
+    """Tell line by line, until the first incident is over if that is wanted."""
+    where, shown = watching.where, 0.0
+    print(
+        f"Small apps go wrong under a supervisord of their own; steadyd watches them.\n"
+        f"  page     {where.page}\n"
+        f"  rules    {where.rules}\n"
+        f"  trouble  {trouble.service}: {trouble.about}",
+        flush=True,
     )
-    (place.folder / "supervisord.conf").write_text(
-        f"""\
-[unix_http_server]
-file={place.folder}/supervisor.sock
-[supervisord]
-nodaemon=true
-logfile=/dev/null
-logfile_maxbytes=0
-pidfile={place.folder}/supervisord.pid
-childlogdir={place.folder}
-{"user=root" if os.geteuid() == 0 else ""}
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-[program:{SERVICE}]
-command={sys.executable} -I {place.folder}/app.py
-startsecs=0
-autorestart=true
-"""
-    )
+    while not watching.over:
+        for word, text in watching.look():
+            first, *rest = text.splitlines()
+            print(f"  {word:<8} {first}", *rest, sep="\n           │ ", flush=True)
+        value = watching.now(trouble)
+        step = abs((value or 0) - shown) >= trouble.limit / STEPS
+        if value is not None and trouble.limit and step:
+            shown = value
+            print(f"  {trouble.metric.partition(':')[0]:<8} {_bar(trouble, value)}", flush=True)
+        time.sleep(LOOK_SECONDS)
 
 
-def _supervisord(place: Place) -> list[str]:
-    if importlib.util.find_spec("supervisor") is None:
-        raise DemoError("supervisor is missing; install it with: pip install 'steadyd[demo]'")
-    code = "from supervisor.supervisord import main; main()"
-    return [sys.executable, "-c", code, "-c", str(place.folder / "supervisord.conf")]
-
-
-def _steadyd(place: Place) -> list[str]:
-    _wait_for(place.folder / "supervisor.sock", "supervisord")
-    config = str(place.folder / "steadyd.toml")
-    return [sys.executable, "-m", "steadyd", "run", "--config", config, "--log.level", "warn"]
-
-
-def _wait_for(path: Path, what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise DemoError(f"{what} did not start within 20 s")
-        time.sleep(0.05)
-
-
-def _log(place: Place) -> str:
-    text = (place.folder / "steadyd.log").read_text(errors="replace")
-    return text.strip()[-2000:] or "its log, which is empty"
-
-
-@contextlib.contextmanager
-def _running(place: Place, command: list[str], name: str) -> "Iterator[subprocess.Popen[bytes]]":
-    with open(place.folder / f"{name}.log", "wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - an argv of our own
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _get(place: Place, what: str) -> Any:
-    """GET a document of the page's API; None while the daemon does not answer."""
-    url = f"http://127.0.0.1:{place.port}/api/v1/{what}"
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return json.load(answer)
-    except OSError:
-        return None
-
-
-@contextlib.contextmanager
-def _sink() -> Iterator[tuple[str, "queue.Queue[str]"]]:
-    """Serve a webhook on loopback; what arrives is put into the queue as text."""
-    arrived: queue.Queue[str] = queue.Queue()
-
-    class Hook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = min(int(self.headers.get("Content-Length", 0)), 2**20)
-            document = json.loads(self.rfile.read(length))
-            arrived.put(f"{document['title']}\n{document['message']}")
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing: the screen belongs to the demo."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"json://127.0.0.1:{server.server_port}/", arrived
-    finally:
-        server.shutdown()
-        server.server_close()
+def _bar(trouble: Trouble, value: float) -> str:
+    bar = "█" * min(40, round(value / trouble.limit * 30))
+    limit = measure(trouble.metric, trouble.limit)
+    return f"{measure(trouble.metric, value):>10}  {bar:<30}│ {limit}"
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
