@@ -402,7 +402,7 @@ def ranking(
     query: prometheus.Dataquery,
     *,
     unit: str,
-    size: tuple[int, int] = (6, 9),
+    size: tuple[int, int] = (6, 8),
     none: str = "none",
 ) -> Panel:
     """Draw a bar for each of a few series, at the end of the time range."""

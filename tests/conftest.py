@@ -32,7 +32,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 # -- what was left out is told, and with CI=true it fails the run
 
-GROUPS = ("unit", "simulation", "architecture", "contract", "hosts", "e2e")
+GROUPS = ("unit", "simulation", "architecture", "contract", "dashboards", "hosts", "e2e")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -187,8 +187,8 @@ def _hosts() -> Panel:
             ),
             Column("Version", label="version", width=110),
         ),
-        size=(24, 9),
-        none="",
+        size=(24, 8),
+        none="none",
         sort=("Alerts", "down"),
     )
 

@@ -134,7 +134,7 @@ def _now() -> Iterator[Panel]:
             Column("Unit", label="unit"),
         ),
         size=(2, 4),
-        none="",
+        none="none",
         sort=("Unit", "up"),
         hidden=(f"max by (init, unit) ({of_services('steadyd_service_info')})",),
     )
@@ -257,7 +257,10 @@ def _says() -> Iterator[Panel]:
     yield curves(
         "$metric",
         "What the server said of itself last, under the name that rules use.",
-        lines(of_services("steadyd_daemon_metric", 'metric=~"$metric"'), "{{instance}} {{family}}"),
+        lines(
+            of_services("steadyd_daemon_metric", 'metric=~"$metric"'),
+            "{{instance}} {{family}}:{{metric}}",
+        ),
         unit="short",
         size=(6, 6),
         repeat="metric",

@@ -141,15 +141,17 @@ def numbers() -> Iterator[Panel]:
 def alerts(size: tuple[int, int] = (12, 8), *, of_one: bool = False) -> Panel:
     """Return the table of what is wrong by the rules."""
     by = "instance, name, alertname, severity, alertstate"
-    began = f"timestamp({ALERTS} unless {ALERTS} offset $__interval)"
+    # there was a scrape one step before, and it did not have the alert
+    scraped = f"and on (job, instance) {of_hosts('steadyd_build_info')} offset $__interval"
+    began = f"timestamp(({ALERTS} unless {ALERTS} offset $__interval) {scraped})"
     since = f"time() - max_over_time({began}[$__range:$__interval])"
     acted = f"max by (job, instance, name) ({last_gain(ACTIONS)})"
     last = f"time() - max by ({by}) ({ALERTS} * on (job, instance, name) group_left () {acted})"
     return rows(
         "Alerts",
         "Rules that fire, or will if it lasts. `For` looks back over the time range of the board:"
-        " what is older shows the whole of it. `steadyd why SERVICE` on the host tells the"
-        " numbers, and the rule with its runbook.",
+        " of what was there before, or when the daemon was first seen, it is the whole range."
+        " `steadyd why SERVICE` on the host tells the numbers, and the rule with its runbook.",
         (
             *(() if of_one else (HOST, SERVICE)),
             Column("Alert", label="alertname"),
@@ -164,7 +166,7 @@ def alerts(size: tuple[int, int] = (12, 8), *, of_one: bool = False) -> Panel:
             Column("Last action", expr=last, unit="s", width=100),
         ),
         size=size,
-        none="",
+        none="none",
         sort=("State", "up"),
     )
 
@@ -199,7 +201,7 @@ def done(size: tuple[int, int] = (12, 8), *, of_one: bool = False) -> Panel:
             outcome("Unknown", "unknown", "orange", 80),
         ),
         size=size,
-        none="",
+        none="none",
         sort=("Ago", "up"),
     )
 
@@ -233,7 +235,7 @@ def not_active() -> Panel:
             Column("For", expr=f"time() - max by ({by}) ({joined})", unit="s", width=80),
         ),
         size=(8, 9),
-        none="",
+        none="none",
         sort=("For", "up"),
         hidden=(f"max by ({by}) ({state})",),
     )
@@ -386,12 +388,13 @@ def _itself() -> Iterator[Panel]:
         ),
         unit="s",
     )
-    failures = of_hosts("steadyd_rule_evaluation_failures_total")
+    failed = f"rate({of_hosts('steadyd_rule_evaluation_failures_total')}[$__rate_interval])"
+    evaluated = f"rate({of_hosts('steadyd_rule_evaluations_total')}[$__rate_interval])"
     yield curves(
         "Evaluations without a value",
-        "Evaluations per second that found nothing to compare; `steadyd doctor` names them.",
-        lines(f"rate({failures}[$__rate_interval])", "{{instance}} {{group}}"),
-        unit="cps",
+        "Share of evaluations that found nothing to compare; `steadyd doctor` names them.",
+        lines(f"{failed} / {evaluated}", "{{instance}} {{group}}"),
+        unit="percentunit",
     )
     stamp = of_hosts("steadyd_rule_group_last_evaluation_timestamp_seconds")
     yield curves(
@@ -479,7 +482,7 @@ def versions(size: tuple[int, int] = (8, 8)) -> Panel:
             Column("Python", label="python_version"),
         ),
         size=size,
-        none="",
+        none="none",
         sort=("Host", "up"),
         hidden=(f"max by (instance, version, python_version) ({of_hosts('steadyd_build_info')})",),
     )

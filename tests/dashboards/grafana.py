@@ -4,7 +4,7 @@ import http.client
 import json
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -209,12 +209,10 @@ def labels_of(text: str) -> frozenset[str]:
     return frozenset(_LABEL.findall(text))
 
 
-def metrics_of(expr: str, known: Collection[str] = ()) -> frozenset[str]:
-    """Return the metrics that an expression names; all of ours, `up`, and those of `known`."""
-    words = frozenset(_WORD.findall(_QUOTED.sub('""', expr)))
-    return frozenset(
-        w for w in words if w.startswith(("steadyd_", "process_")) or ":" in w or w in known
-    )
+def metrics_of(expr: str) -> frozenset[str]:
+    """Return the metrics that an expression names: ours and those that are recorded."""
+    words = frozenset(_WORD.findall(_RANGE.sub("[]", _QUOTED.sub('""', expr))))
+    return frozenset(w for w in words if w.startswith(("steadyd_", "process_")) or ":" in w)
 
 
 def seconds(text: str) -> float:
@@ -232,6 +230,7 @@ def view(prometheus: Prometheus, span: float) -> View:
 _VARIABLE = re.compile(r"\$\{(?P<braced>\w+)(?::\w+)?\}|\$(?P<bare>\w+)")
 _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
+_RANGE = re.compile(r"\[[^\]]*\]")
 _WORD = re.compile(r"[a-zA-Z_:][\w:]*")
 _SPECIAL = re.compile(r"([\\^$.|?*+()\[\]{}/])")
 

@@ -28,6 +28,11 @@ os.unlink('{flag}')
 kept = b'x' * (200 << 20)
 time.sleep(3600)
 """
+# ends badly when the flag is set, and takes it down
+ENDS = """#!/bin/sh
+while [ ! -e {flag} ]; do sleep 0.1; done
+rm {flag}
+"""
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,16 @@ def story(folder: Path) -> Iterator[Told]:
         )
         # what happens in a week elsewhere happens here in a minute
         config.write_text(config.read_text().replace("[actions]", ACTIONS))
-        daemon.start()
         with scraping(folder, daemon.port) as prometheus:
-            until(lambda: _found(prometheus, "steadyd_build_info"), 30, "the first scrape")
+            # it is there first: what a counter has when it is first seen is no increase
+            until(lambda: _found(prometheus, "up == 0"), 30, "a scrape that fails")
             began = time.time()
+            daemon.start()
+            until(lambda: _found(prometheus, "steadyd_build_info"), 30, "the first scrape")
             _happen(daemon, prometheus, leak)
             seen = f"timestamp(steadyd_build_info) > {time.time() + 3 * SCRAPE}"
             until(lambda: _found(prometheus, seen), 30, "three scrapes more")
-            yield Told(prometheus, time.time() - began + 3 * SCRAPE, daemon)
+            yield Told(prometheus, time.time() - began, daemon)
 
 
 ACTIONS = '[actions]\nhost_budget = "100/1h"'
@@ -93,14 +100,15 @@ def _programs(folder: Path, leak: Path) -> dict[str, str]:
     leaks.write_text(LEAKS.format(flag=leak))
     helper = folder / "helper"
     helper.write_text("#!/bin/sh\nexit 1\n")
-    lost = folder / "lost"
-    lost.write_text("#!/bin/sh\nrm $0\nsleep 1\nexit 1\n")
-    for program in (helper, lost):
+    ends, lost = folder / "ends", folder / "lost"
+    ends.write_text(ENDS.format(flag=folder / "end") + "exit 1\n")
+    lost.write_text(ENDS.format(flag=folder / "lose") + "rm $0\nexit 1\n")
+    for program in (helper, ends, lost):
         program.chmod(0o755)
     return {
         "app": DEAF,
         "crashes": SLEEPER,
-        "ends-once": 'sh -c "sleep 2; exit 1"',
+        "ends-once": str(ends),
         "fine": SLEEPER,
         "leaks": f"python3 {leaks}",
         "lost-once": str(lost),
@@ -112,18 +120,19 @@ def _programs(folder: Path, leak: Path) -> dict[str, str]:
 
 
 def _rules(folder: Path, port: int) -> dict[str, str]:
-    measured = ("cpu:user", "cpu:system", "memory:pss", "io:read", "io:write")
+    measured = ("cpu:user", "cpu:system", "memory:rss", "memory:pss", "io:read", "io:write")
     return {
-        "app": f"check service app with port {port}, reload_signal HUP, {QUICK}, budget 9/1h\n"
-        f"  if http:status == 200 for 2s then alert, reload\n"
-        "  if tcp:up < 1 then alert\n  if http:seconds > 10s then alert\n"
-        + "".join(f"  if {metric} > {_amount(metric)} then alert\n" for metric in measured),
+        "app": f"check service app with port {port}, reload_signal HUP, settle 1s, verify 9s\n"
+        "  if http:status == 200 for 2s then alert, reload\n",
         "crashes": f"check service crashes with {QUICK}\n"
         "  if crashed then alert\n  if flapping then alert\n",
         "ends": f"check service ends-once with {QUICK}\n  if down then alert, start\n",
-        "fine": "check service fine with severity critical\n  if memory:rss > 80k for 1h then alert\n",
-        "leaks": f"check service leaks with settle 1s, cooldown 1s, verify 20s, budget 9/1h\n"
-        "  if memory:total_rss > 150m then alert, restart\n",
+        "fine": "check service fine with severity critical\n"
+        "  if memory:rss > 80k for 1h then alert\n",
+        "leaks": f"check service leaks with port {port}, settle 1s, cooldown 1s, verify 20s,"
+        " budget 9/1h\n  if memory:total_rss > 150m then alert, restart\n"
+        "  if tcp:up < 1 then alert\n  if http:seconds > 10s then alert\n"
+        + "".join(f"  if {metric} > {_amount(metric)} then alert\n" for metric in measured),
         "lost": f"check service lost-once with {QUICK}\n  if down then alert, restart\n",
         "nudged": f"check service nudged with {QUICK}, budget 2/1h\n"
         f'  if {TRUE} then alert, exec "{folder}/helper", signal TERM\n',
@@ -142,17 +151,21 @@ def _amount(metric: str) -> str:
 
 def _happen(daemon: Local, prometheus: Prometheus, leak: Path) -> None:
     """Do what operators, bugs and disks do, and wait for what follows."""
+    _withdraw(daemon)
     broken = daemon.rule("new", "check service fine\n  if memory:rss >\n")
     until(lambda: daemon.metric("steadyd_config_last_reload_successful") == 0, what="a bad edit")
     broken.unlink()
     until(lambda: daemon.metric("steadyd_config_last_reload_successful") == 1, what="its mend")
     peace = "count_over_time(steadyd_build_info[1m]) >= 10"
     until(lambda: _found(prometheus, peace), 30, "ten scrapes before it goes on")
+    for flag in ("end", "lose"):
+        (daemon.folder / flag).touch()
     for _ in range(3):
         _kill(daemon, "crashes")
     daemon.supervise("stopProcess", "fine")
     daemon.supervise("startProcess", "fine")
     _hang(daemon, prometheus)
+    sent = daemon.metric(SENT)
     leaks = 'steadyd_action_outcomes_total{action="restart",name="leaks",outcome='
     for outcome in ("healed", "came_back"):
         leak.touch()
@@ -168,8 +181,10 @@ def _happen(daemon: Local, prometheus: Prometheus, leak: Path) -> None:
         *(f'steadyd_actions_total{{action="{verb}",name="{name}"}}' for name, verb in ACTED),
     ):
         _above_zero(daemon, series)
+    until(lambda: daemon.metric(SENT) > sent, 30, "a message after the gap")
 
 
+SENT = 'steadyd_notifications_total{integration="json"}'
 FLAPPING = 'alertname="flapping",alertstate="firing",name="crashes",severity="warning"'
 ACTED = {
     "app": "reload",
@@ -184,6 +199,15 @@ def _above_zero(daemon: Local, series: str) -> None:
     until(lambda: daemon.metric(series) > 0, 40, series)
 
 
+def _withdraw(daemon: Local) -> None:
+    """Take a rule away while nobody knows yet whether its verb helped."""
+    _above_zero(daemon, 'steadyd_actions_total{action="reload",name="app"}')
+    daemon.rule("app", "check service app with reload_signal HUP\n  if down then alert, reload\n")
+    _above_zero(
+        daemon, 'steadyd_action_outcomes_total{action="reload",name="app",outcome="unknown"}'
+    )
+
+
 def _kill(daemon: Local, name: str) -> None:
     """Kill a program, and wait until the daemon knows the next one."""
     gone = daemon.supervise("getProcessInfo", name)["pid"]
@@ -192,7 +216,7 @@ def _kill(daemon: Local, name: str) -> None:
     def again() -> bool:
         lives = daemon.supervise("getProcessInfo", name)["pid"]
         services = {each["name"]: each for each in daemon.api("services")["services"]}
-        return services[name]["main_pid"] == lives not in (0, gone)
+        return bool(services[name]["main_pid"] == lives not in (0, gone))
 
     until(again, what=f"the respawn of {name}")
 
