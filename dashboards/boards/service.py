@@ -83,7 +83,6 @@ def _now() -> Iterator[Panel]:
         now(f"max({state_number('job, instance, name')})"),
         NEUTRAL,
         words=STATE_NUMBERS,
-        size=(4, 4),
     )
     changed = of_services("steadyd_service_state_change_time_seconds")
     yield number(
@@ -133,7 +132,7 @@ def _now() -> Iterator[Panel]:
             Column("Init", label="init", width=90),
             Column("Unit", label="unit"),
         ),
-        size=(2, 4),
+        size=(3, 4),
         none="none",
         sort=("Unit", "up"),
         hidden=(f"max by (init, unit) ({of_services('steadyd_service_info')})",),

@@ -351,7 +351,13 @@ def _happened() -> Iterator[Panel]:
         "What came of them",
         "Outcomes of verbs: the trouble ended, stayed, ended and came back soon; the verb failed.",
         lines(grown("outcome", of_services(OUTCOMES)), "{{outcome}}"),
-        colours={"healed": "green", "not_healed": "orange", "came_back": "yellow", "failed": "red"},
+        colours={
+            "healed": "green",
+            "not_healed": "orange",
+            "came_back": "yellow",
+            "failed": "red",
+            "unknown": "purple",
+        },
     )
     yield bars(
         "Held back",

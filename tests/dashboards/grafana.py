@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,7 +144,7 @@ class View:
         if query.instant:
             data = self.prometheus.ask("query", query=text, time=self.end)
         else:
-            first = self.start - self.start % step
+            first = math.ceil(self.start / step) * step
             data = self.prometheus.ask(
                 "query_range", query=text, start=first, end=self.end, step=step
             )

@@ -25,7 +25,12 @@ from tests.dashboards.grafana import (
 
 CHROMIUM = (
     *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
-    *("--no-first-run", "--hide-scrollbars", "--disable-background-networking"),
+    *(
+        "--no-first-run",
+        "--hide-scrollbars",
+        "--force-device-scale-factor=0.8",
+        "--disable-background-networking",
+    ),
     *("--disable-component-update", "--disable-sync"),
 )
 PALETTE = (
@@ -222,14 +227,16 @@ class _Drawing:
         self, panel: Mapping[str, Any], named: Sequence[Any], width: int, height: int
     ) -> str:
         defaults = panel["fieldConfig"]["defaults"]
-        styles = _by_query(panel)
+        styles = _overrides(panel)
         unit, left, across, tall = defaults["unit"], 80, width - 88, height - 60
         lines = []
         for n, (name, series, ref) in enumerate(named):
             style = styles.get(ref, {})
             sign = -1 if style.get("custom.transform") == "negative-Y" else 1
             points = [(at, sign * v) for at, v in series.points if math.isfinite(v)]
-            lines.append((name, points, style, PALETTE[n % len(PALETTE)]))
+            fixed = styles.get(name, {}).get("color", {}).get("fixedColor")
+            colour = COLOURS.get(fixed, PALETTE[n % len(PALETTE)])
+            lines.append((name, points, style, colour))
         custom = defaults.get("custom") or {}
         if (custom.get("stacking") or {}).get("mode") == "normal":
             lines = _stacked(lines)
@@ -306,11 +313,11 @@ def _stacked(lines: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _by_query(panel: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _overrides(panel: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what is set for a query (by its letter) or a series (by its name)."""
     return {
         each["matcher"]["options"]: {p["id"]: p["value"] for p in each["properties"]}
         for each in panel["fieldConfig"]["overrides"]
-        if each["matcher"]["id"] == "byFrameRefID"
     }
 
 
@@ -348,10 +355,7 @@ def _table(panel: Mapping[str, Any], asked: Sequence[tuple[str, Sequence[Series]
             row = cells.setdefault(tuple(sorted(labels.items())), dict(labels))
             row["Value" if len(asked) == 1 else f"Value #{ref}"] = series.points[-1][1]
     order = sorted(options["indexByName"], key=options["indexByName"].__getitem__)
-    looks = {
-        each["matcher"]["options"]: {p["id"]: p["value"] for p in each["properties"]}
-        for each in panel["fieldConfig"]["overrides"]
-    }
+    looks = _overrides(panel)
     names = options["renameByName"]
     sort = panel["options"]["sortBy"][0]
     key = next(column for column in order if names[column] == sort["displayName"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.dashboards.grafana import Prometheus, PrometheusError
 from tests.e2e.local import SLEEPER, Local, free_port, local, until
@@ -21,9 +22,11 @@ scrape_configs:
 - job_name: steadyd
   static_configs: [{{targets: ["127.0.0.1:{port}", "127.0.0.1:{silent}"]}}]
 """
-# leaks when the flag is set, and takes it down
+# writes a little, leaks when the flag is set, and takes it down
 LEAKS = """import os, time
-while not os.path.exists('{flag}'): time.sleep(0.02)
+while not os.path.exists('{flag}'):
+    with open('{flag}.log', 'wb') as log: log.write(bytes(1 << 16))
+    time.sleep(0.1)
 os.unlink('{flag}')
 kept = b'x' * (200 << 20)
 time.sleep(3600)
@@ -37,11 +40,16 @@ rm {flag}
 
 @dataclass(frozen=True)
 class Told:
-    """What remains of the story: the Prometheus, and how long it took in seconds."""
+    """What remains of the story: the Prometheus, when it began, the daemon."""
 
     prometheus: Prometheus
-    span: float
+    began: float
     daemon: Local
+
+    @property
+    def span(self) -> float:
+        """Seconds since it began."""
+        return time.time() - self.began
 
 
 @contextmanager
@@ -85,7 +93,7 @@ def story(folder: Path) -> Iterator[Told]:
             _happen(daemon, prometheus, leak)
             seen = f"timestamp(steadyd_build_info) > {time.time() + 3 * SCRAPE}"
             until(lambda: _found(prometheus, seen), 30, "three scrapes more")
-            yield Told(prometheus, time.time() - began, daemon)
+            yield Told(prometheus, began, daemon)
 
 
 ACTIONS = '[actions]\nhost_budget = "100/1h"'
@@ -201,11 +209,15 @@ def _above_zero(daemon: Local, series: str) -> None:
 
 def _withdraw(daemon: Local) -> None:
     """Take a rule away while nobody knows yet whether its verb helped."""
-    _above_zero(daemon, 'steadyd_actions_total{action="reload",name="app"}')
+    until(lambda: [a for a in daemon.api("actions")["actions"] if _answered(a)], what="the reload")
     daemon.rule("app", "check service app with reload_signal HUP\n  if down then alert, reload\n")
     _above_zero(
         daemon, 'steadyd_action_outcomes_total{action="reload",name="app",outcome="unknown"}'
     )
+
+
+def _answered(action: dict[str, Any]) -> bool:
+    return action["service"] == "app" and bool(action["finished_at"])
 
 
 def _kill(daemon: Local, name: str) -> None:
