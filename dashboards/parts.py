@@ -191,6 +191,8 @@ def curves(
     if steps:
         style = common.GraphThresholdsStyleConfig().mode(kinds.GraphThresholdsStyleMode.DASHED)
         panel.thresholds(thresholds(steps)).thresholds_style(style)
+    if not any(line.negative for line in styles):
+        panel.min(0)
     if top is not None:
         panel.max(top)
     if stacked:
@@ -230,6 +232,7 @@ def bars(
     panel = (
         _graph(title, description, "short", size)
         .interval("1m")
+        .min(0)
         .draw_style(kinds.GraphDrawStyle.BARS)
         .line_width(1)
         .fill_opacity(70)
@@ -249,7 +252,6 @@ def _graph(title: str, description: str, unit: str, size: tuple[int, int]) -> ti
         .description(description)
         .datasource(SOURCE)
         .unit(unit)
-        .min(0)
         .no_value("no data")
         .show_points(kinds.VisibilityMode.NEVER)
         .legend(

@@ -242,7 +242,7 @@ class _Drawing:
             lines = _stacked(lines)
         steps = defaults.get("thresholds", {}).get("steps", [])
         values = [v for _, points, _, _ in lines for _, v in points] or [0]
-        low: float = min(0, *values)
+        low: float = defaults.get("min", min(0, *values))
         high: float = defaults.get("max") or max(*values, 0) * 1.05 or 1
 
         def y(value: float) -> float:

@@ -166,13 +166,13 @@ def _happen(daemon: Local, prometheus: Prometheus, leak: Path) -> None:
     until(lambda: daemon.metric("steadyd_config_last_reload_successful") == 1, what="its mend")
     peace = "count_over_time(steadyd_build_info[1m]) >= 10"
     until(lambda: _found(prometheus, peace), 30, "ten scrapes before it goes on")
+    _hang(daemon, prometheus)
     for flag in ("end", "lose"):
         (daemon.folder / flag).touch()
     for _ in range(3):
         _kill(daemon, "crashes")
     daemon.supervise("stopProcess", "fine")
     daemon.supervise("startProcess", "fine")
-    _hang(daemon, prometheus)
     sent = daemon.metric(SENT)
     leaks = 'steadyd_action_outcomes_total{action="restart",name="leaks",outcome='
     for outcome in ("healed", "came_back"):

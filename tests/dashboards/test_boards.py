@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dashboards.generate import BOARDS, texts
 from tests.dashboards import lint, schema
-from tests.dashboards.grafana import metrics_of, queries
+from tests.dashboards.grafana import metrics_of, panels, queries
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "dashboards"
@@ -146,3 +147,36 @@ def test_every_metric_of_the_daemon_is_looked_at() -> None:
     asked = {metric.removesuffix("_bucket") for metric in asked}
 
     assert known - asked == NOT_SHOWN.keys()
+
+
+def test_links_lead_to_boards_that_exist_and_the_pictures_are_small() -> None:
+    uids = {board(name)["uid"] for name in BOARDS}
+    linked = {uid for name in BOARDS for uid in re.findall(r"/d/([\w-]+)", json.dumps(board(name)))}
+    assert linked == {"steadyd-service", "steadyd-services"}
+    assert linked < uids
+
+    pictures = list((ROOT / "docs/pictures").glob("dashboard-*.png"))
+    assert {path.stem for path in pictures} == {f"dashboard-{name}" for name in BOARDS}
+    assert all(path.stat().st_size < 200_000 for path in pictures)
+
+
+def test_the_provisioning_names_the_folder_of_the_readme() -> None:
+    (provider,) = yaml.safe_load((FOLDER / "provisioning.yml").read_text())["providers"]
+
+    assert provider["type"] == "file"
+    assert provider["options"]["path"] in (FOLDER / "README.md").read_text()
+
+
+def test_what_is_shared_asks_for_a_data_source_and_is_else_the_same() -> None:
+    for name in BOARDS:
+        shared = json.loads((FOLDER / f"grafana.com/{name}.json").read_text())
+        (asked,) = shared.pop("__inputs")
+        plugins = {each["id"] for each in shared.pop("__requires")}
+        assert asked["type"] == "datasource"
+        assert plugins > {panel["type"] for panel in panels(board(name))}
+        assert shared.pop("__elements") == {}
+        first = shared["templating"]["list"][0]
+        assert first.pop("current")["value"] == f"${{{asked['name']}}}"
+        own = board(name)
+        own["templating"]["list"][0].pop("current", None)
+        assert shared == own
