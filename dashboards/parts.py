@@ -182,12 +182,14 @@ def curves(
     steps: Steps | None = None,
     top: float | None = None,
     stacked: bool = False,
+    none: str = "no data",
     styles: Sequence[Line] = (),
     links: Sequence[Builder[model.DashboardLink]] = (),
     repeat: str = "",
 ) -> Panel:
     """Draw values over time; `steps` are drawn as lines at which it becomes bad."""
     panel = _graph(title, description, unit, size).line_width(1).fill_opacity(30 if stacked else 8)
+    panel.no_value(none)
     if steps:
         style = common.GraphThresholdsStyleConfig().mode(kinds.GraphThresholdsStyleMode.DASHED)
         panel.thresholds(thresholds(steps)).thresholds_style(style)
@@ -233,6 +235,7 @@ def bars(
         _graph(title, description, "short", size)
         .interval("1m")
         .min(0)
+        .decimals(0)
         .draw_style(kinds.GraphDrawStyle.BARS)
         .line_width(1)
         .fill_opacity(70)
@@ -252,7 +255,6 @@ def _graph(title: str, description: str, unit: str, size: tuple[int, int]) -> ti
         .description(description)
         .datasource(SOURCE)
         .unit(unit)
-        .no_value("no data")
         .show_points(kinds.VisibilityMode.NEVER)
         .legend(
             common.VizLegendOptions()

@@ -5,7 +5,17 @@ from typing import Any
 
 from grafana_foundation_sdk.models.dashboard import VariableHide
 
-from dashboards.boards.services import ACTIONS, FIRING, HURT, OUTCOMES, alerts, done, grown
+from dashboards.boards.services import (
+    ACTIONS,
+    CAUSES,
+    FIRING,
+    HURT,
+    NO_IO,
+    OUTCOMES,
+    alerts,
+    done,
+    grown,
+)
 from dashboards.parts import (
     BAD,
     CALM,
@@ -38,7 +48,7 @@ from dashboards.parts import (
 )
 
 ALERT_NUMBERS = mapping({"1": ("pending", "yellow"), "2": ("firing", "red")})
-OOM_OR_INIT = 'cause!~"operator|package|boot"'
+NOT_BY_HAND = 'cause!~"operator|package|boot"'
 _SERVER = f'steadyd_daemon_metric{{{ON_HOSTS}, name=~"$name"}}'
 
 
@@ -106,7 +116,7 @@ def _now() -> Iterator[Panel]:
         now(f"count({of_services('steadyd_alerts', FIRING)}) or vector(0)"),
         BAD,
     )
-    restarts = of_services("steadyd_service_restarts_total", OOM_OR_INIT)
+    restarts = of_services("steadyd_service_restarts_total", NOT_BY_HAND)
     yield number(
         "Restarts, last hour",
         "Restarts that nobody asked for by hand, whatever the time range of the board.",
@@ -165,6 +175,7 @@ def _happened() -> Iterator[Panel]:
         "Restarts of the service by what caused them.",
         lines(grown("cause", of_services("steadyd_service_restarts_total")), "{{cause}}"),
         size=(12, 7),
+        colours=CAUSES,
     )
     yield bars(
         "Held back",
@@ -217,6 +228,7 @@ def _uses() -> Iterator[Panel]:
         _gauge("steadyd_service_pressure_ratio", "{{resource}} {{kind}}"),
         unit="percentunit",
         top=1,
+        none="no rule names `pressure:…`",
     )
     yield curves(
         "File descriptors",
@@ -248,6 +260,7 @@ def _uses() -> Iterator[Panel]:
         _rate("steadyd_service_write_bytes_total", "written"),
         unit="Bps",
         size=(6, 8),
+        none=NO_IO,
         styles=(Line("B", negative=True),),
     )
 

@@ -49,6 +49,8 @@ WAITING = 'state=~"pending|dead"'
 ALERTS = of_services("steadyd_alerts")
 ACTIONS = of_services("steadyd_actions_total")
 OUTCOMES = "steadyd_action_outcomes_total"
+CAUSES = {"init": "red", "oom": "dark-red", "rule": "orange", "operator": "blue"}
+NO_IO = "no rule names `io:read` or `io:write`"
 HURT = 'outcome=~"not_healed|came_back|failed|unknown"'
 WHO = "{{instance}} {{name}}"
 _TO_SERVICE = to_service("__data.fields.Service", "__data.fields.Host")
@@ -307,6 +309,7 @@ def resources() -> Iterator[Panel]:
         ),
         unit="Bps",
         size=(12, 8),
+        none=NO_IO,
         styles=(Line("B", negative=True),),
         links=(SERIES_LINK,),
     )
@@ -339,7 +342,7 @@ def _happened() -> Iterator[Panel]:
         "Restarts of services: asked by a rule, made by the init system on its own (`init`), after"
         " a kill for lack of memory, by an operator, a watchdog, a package, the boot.",
         lines(grown("cause", of_services("steadyd_service_restarts_total")), "{{cause}}"),
-        colours={"init": "red", "oom": "dark-red", "rule": "orange", "operator": "blue"},
+        colours=CAUSES,
     )
     yield bars(
         "Actions",

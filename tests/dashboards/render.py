@@ -274,7 +274,7 @@ class _Drawing:
         for _, points, style, colour in reversed(lines):
             if custom.get("drawStyle") == "bars":
                 out += (
-                    f'<rect x="{left + self._x(at, across) - wide * 0.9:.1f}" y="{y(v):.1f}"'
+                    f'<rect x="{left + max(0, self._x(at, across) - wide * 0.9):.1f}" y="{y(v):.1f}"'
                     f' width="{wide * 0.8:.1f}" height="{y(0) - y(v):.1f}" fill="{colour}"/>'
                     for at, v in points
                 )
