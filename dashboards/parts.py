@@ -347,9 +347,13 @@ def rows(
     exprs = [*(column.expr for column in asked), *hidden]
     names = {column.label: column.title for column in columns if column.label}
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    value = "Value" if len(exprs) == 1 else "Value #{}"
-    names |= {value.format(letters[n]): column.title for n, column in enumerate(asked)}
-    dropped = [value.format(letters[n]) for n in range(len(asked), len(exprs))]
+    names |= {f"Value #{letters[n]}": column.title for n, column in enumerate(asked)}
+    dropped = [f"Value #{letters[n]}" for n in range(len(asked), len(exprs))]
+    # what Grafana calls the values where only one query found anything: the first one, then
+    if asked:
+        names["Value"] = asked[0].title
+    else:
+        dropped.append("Value")
     order = {column.title: n for n, column in enumerate(columns)}
     panel = (
         table.Panel()

@@ -274,7 +274,8 @@ class _Drawing:
         for _, points, style, colour in reversed(lines):
             if custom.get("drawStyle") == "bars":
                 out += (
-                    f'<rect x="{left + max(0, self._x(at, across) - wide * 0.9):.1f}" y="{y(v):.1f}"'
+                    f'<rect x="{left + max(0, self._x(at, across) - wide * 0.9):.1f}"'
+                    f' y="{y(v):.1f}"'
                     f' width="{wide * 0.8:.1f}" height="{y(0) - y(v):.1f}" fill="{colour}"/>'
                     for at, v in points
                 )
@@ -349,12 +350,14 @@ def _table(panel: Mapping[str, Any], asked: Sequence[tuple[str, Sequence[Series]
     """Join what has the same labels (merge), then name and order the columns (organize)."""
     options = panel["transformations"][1]["options"]
     cells: dict[tuple[tuple[str, str], ...], dict[str, float | str]] = {}
+    several = sum(bool(found) for _, found in asked) > 1
     for ref, found in asked:
         for series in found:
             labels = {k: v for k, v in series.labels.items() if k != "__name__"}
             row = cells.setdefault(tuple(sorted(labels.items())), dict(labels))
-            row["Value" if len(asked) == 1 else f"Value #{ref}"] = series.points[-1][1]
+            row[f"Value #{ref}" if several else "Value"] = series.points[-1][1]
     order = sorted(options["indexByName"], key=options["indexByName"].__getitem__)
+    order = [column for column in order if any(column in row for row in cells.values())]
     looks = _overrides(panel)
     names = options["renameByName"]
     sort = panel["options"]["sortBy"][0]
