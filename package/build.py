@@ -209,7 +209,9 @@ def _host(tree: Path) -> None:
     (tree / "etc/steadyd/rules.d").mkdir()
     for path in ("etc/steadyd", "etc/steadyd/rules.d"):  # tmpfiles.d gives it to the group
         (tree / path).chmod(0o750)
-    shutil.copytree(ROOT / "rules", tree / RULES / "rules")
+    for folder in ("rules", "dashboards"):
+        only = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tree / RULES / folder, ignore=only)
     shutil.copytree(ROOT / "systemd/examples", tree / DOC / "examples/systemd")
     shutil.copytree(ROOT / "upstart", tree / DOC / "examples/upstart")
     for init in ("sysvinit", "openrc", "runit", "s6", "supervisord"):

@@ -37,6 +37,7 @@ GROUPS = (
     "simulation",
     "architecture",
     "contract",
+    "dashboards",
     "hosts",
     "e2e",
     "browser",

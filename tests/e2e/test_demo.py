@@ -125,15 +125,17 @@ def test_a_terminal_has_a_screen_on_which_rules_can_be_broken(place: Path) -> No
 
     try:
         until(lambda: shows("break the rules", "what happened"), 30, "the screen")
-        until(lambda: shows("restart asked of supervisord"), 30, "the trouble")
+        until(lambda: shows("crashy: restart"), 30, "the trouble")
         os.write(terminal, b"b")
         until(lambda: shows("did you mean then?", "mend the rules"), 20, "the report")
         os.write(terminal, b"q")
         until(lambda: shows("The demo has ended"), 20, "the end")
+        _, status = until(lambda: ended if (ended := os.waitpid(child, os.WNOHANG))[0] else None)
+        child = 0
     finally:
-        with suppress(ProcessLookupError):
+        if child:
             os.kill(child, signal.SIGTERM)
-        _, status = os.waitpid(child, 0)
+            os.waitpid(child, 0)
         os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0
     assert b"\x1b[?1049l" in drawn  # the terminal is as it was

@@ -83,7 +83,7 @@ class Screen:
         happened = Group(*map(_event, list(self._events)[::-1]))
         layout["below"].split_row(
             Layout(Panel(happened, title="what happened"), ratio=2),
-            Layout(self._told(), ratio=3),
+            Layout(self._told(), ratio=3 if self._watching.report else 2),
         )
         return layout
 

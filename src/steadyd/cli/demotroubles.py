@@ -39,7 +39,8 @@ while True:
 """
 _STUCK = """\
 import http.server, threading
-calm()
+if asked() and time.time() - os.stat(trigger).st_mtime > 2:
+    calm()  # it was started again
 lock = threading.Lock()
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
