@@ -185,6 +185,11 @@ class App:
         services = len(self.engine.subjects.keys() - {HOST})
         return f"watching {services} services, {len(self.engine.rules)} rules"
 
+    @property
+    def routed(self) -> bool:
+        """Tell whether an alert without a route reaches anybody."""
+        return bool(self.routes.to(DEFAULT_ROUTE))
+
     def tell(self, fact: Fact) -> None:
         """Queue a fact."""
         if len(self._facts) >= MOST_FACTS:
@@ -246,7 +251,7 @@ class App:
         for intent in step.intents:
             self.begin(self._act(intent))
         if any(isinstance(fact, RulesChanged | Bound) for fact in facts) and self._tasks:
-            self.begin(self._learn_rights())
+            self.begin(self.learn_rights())
         if any(isinstance(fact, RulesChanged) for fact in facts):
             self.sampling.rules_changed()
             if self._tasks:
@@ -481,7 +486,7 @@ class App:
             self._take(RulesChanged(world.rules, names))
             if self._tasks is not None:
                 await self._caught_up()
-                await self._learn_rights()
+                await self.learn_rights()
                 self._supervisor.ready(self.summary)
             self._pulse.beat()
             rules, denied = world.rules, self.rights.denied
@@ -513,7 +518,8 @@ class App:
         """Take root's word for which verbs we may not carry out."""
         self.rights.denied = {**self.rights.denied, **denied}
 
-    async def _learn_rights(self) -> None:
+    async def learn_rights(self) -> None:
+        """Find out which verbs of the rules we may carry out."""
         await self.rights.learn(wanted(self.engine), self.watch.inits)
 
     @property

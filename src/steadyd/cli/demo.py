@@ -18,6 +18,7 @@ from typing import Any
 
 from steadyd.cli.demoplace import DemoError, Place, place, running, sink
 from steadyd.cli.demotroubles import BY_NAME, TROUBLES, Trouble
+from steadyd.cli.keys import lively
 from steadyd.cli.terminal import clean, plain
 from steadyd.exposition.human import measure
 
@@ -64,8 +65,7 @@ def _play(args: argparse.Namespace, where: Place, hook: str, mails: "queue.Queue
     with running(where, routes) as daemon:
         trouble, deadline = BY_NAME[args.trouble], DEADLINE if args.once else None
         watching = Watching(where, daemon, mails, trouble, deadline)
-        lively = sys.stdout.isatty() and sys.stdin.isatty() and not args.plain
-        if lively and os.environ.get("TERM", "dumb") != "dumb":
+        if lively() and not args.plain:
             from steadyd.cli.demoscreen import Screen
 
             Screen(watching).show()

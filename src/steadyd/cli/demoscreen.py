@@ -1,12 +1,8 @@
 """The screen of the demo: a curve with its limit, the services, what happened, the last message."""
 
 import contextlib
-import select
-import sys
-import termios
-import tty
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -18,6 +14,7 @@ from rich.text import Text
 
 from steadyd.cli.demo import LOOK_SECONDS, Event, Watching
 from steadyd.cli.demotroubles import TROUBLES
+from steadyd.cli.keys import keys
 from steadyd.exposition.human import BLOCKS, measure
 
 _EVENTS = 12  # kept
@@ -38,7 +35,7 @@ class Screen:
     def show(self) -> None:
         """Show it until it is over. Raises DemoError, KeyboardInterrupt for `q`."""
         console = Console()
-        with _keys() as key, Live(console=console, screen=True, auto_refresh=False) as live:
+        with keys() as key, Live(console=console, screen=True, auto_refresh=False) as live:
             while not self._watching.over:
                 self._events.extend(self._watching.look())
                 live.update(self._drawn(console), refresh=True)
@@ -130,11 +127,11 @@ class Screen:
         return Panel(Text(text), title="the last message, as delivered")
 
     def _foot(self) -> Text:
-        keys = [(trouble.key, trouble.name) for trouble in TROUBLES]
-        keys += [("b", "mend the rules" if self._watching.report else "break the rules")]
-        keys += [("q", "quit")]
+        known = [(trouble.key, trouble.name) for trouble in TROUBLES]
+        known += [("b", "mend the rules" if self._watching.report else "break the rules")]
+        known += [("q", "quit")]
         foot = Text()
-        for key, what in keys:
+        for key, what in known:
             foot.append(f" {key} ", "reverse")
             foot.append(f" {what}  ")
         return foot
@@ -175,20 +172,3 @@ def _event(event: Event) -> Text:
     shown = Text.assemble((f"{word:<9}", _TONES.get(word, "dim")), first, no_wrap=True)
     shown.overflow = "ellipsis"
     return shown
-
-
-@contextlib.contextmanager
-def _keys() -> "Iterator[Any]":
-    """Take single keys from the terminal; yield a function that waits for one, "" for none."""
-    terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
-
-    def key(seconds: float) -> str:
-        ready, _, _ = select.select([sys.stdin], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
-
-    try:
-        tty.setcbreak(terminal)
-        yield key
-    finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -207,6 +207,11 @@ async def _say_ready(app: App, web: Web, supervisor: Supervisor) -> None:
     _give_back_memory()
     logger.info("%s; %s", app.summary, ", ".join(web.addresses))
     supervisor.ready(app.summary)
+    from steadyd.cli.firstwords import first_words
+
+    await app.learn_rights()
+    for level, line in first_words(app.snapshot(), app.routed, app.engine.options.counters):
+        logger.log(level, "%s", line)
 
 
 def _share_one_arena() -> None:

@@ -1,25 +1,38 @@
 """steadyd status: services, open incidents, rule files, outbox."""
 
 import argparse
+import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from steadyd.cli import fail
 from steadyd.cli.client import Unreachable, add_options, ask, print_json, unreachable
+from steadyd.cli.keys import keys, lively
 from steadyd.cli.terminal import clean, columns, cut, paint, plain, table
 from steadyd.exposition.human import measure, size, span
 
 Json = dict[str, Any]
 
+WATCH_SECONDS = 2.0
+# ECMA-48 and xterm: another screen and back; to the corner; erase the rest of the line, of all
+_ENTER, _LEAVE, _HOME, _REST, _BELOW = (
+    "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l", "\x1b[H", "\x1b[K", "\x1b[J",
+)  # fmt: skip
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `status`."""
     add_options(parser)
+    parser.add_argument("--watch", action="store_true", help="show it for ever, on a terminal")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask and print."""
+    if args.watch:
+        if args.json or not lively():
+            return fail("--watch needs a terminal, and shows no JSON", 2)
+        return _watch(args)
     try:
         answer = ask(args, "/api/v1/status")
     except Unreachable as error:
@@ -31,6 +44,34 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(answer.data)))
     return 0
+
+
+def _watch(args: argparse.Namespace) -> int:
+    """Show the status anew every few seconds until `q` or Ctrl-C."""
+    print(_ENTER, end="")
+    try:
+        with keys() as key:
+            while key(WATCH_SECONDS if _shown(args) else 1.0) != "q":
+                pass
+    except KeyboardInterrupt:
+        pass
+    finally:
+        print(_LEAVE, end="", flush=True)
+    return 0
+
+
+def _shown(args: argparse.Namespace) -> bool:
+    """Draw what the daemon says now, as much as fits; False if it does not answer."""
+    try:
+        answer = ask(args, "/api/v1/status", deadline=5.0)
+        found = [plain(answer.error)] if answer.error else lines(answer.data)
+    except Unreachable as error:
+        answer, found = None, [cut(str(error), columns())]
+    height = shutil.get_terminal_size().lines - 1
+    if len(found) > height:
+        found = [*found[: height - 1], f"… {len(found) - height + 1} lines more"]
+    print(_HOME + "".join(f"{line}{_REST}\n" for line in found) + _BELOW, end="", flush=True)
+    return answer is not None
 
 
 def lines(status: Json) -> list[str]:

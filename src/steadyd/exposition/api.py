@@ -123,7 +123,7 @@ def status(snapshot: Snapshot, trusted: bool = True) -> Json:
         "inits": [
             {"name": init.name, "up": init.up, "reason": init.reason} for init in snapshot.inits
         ],
-        "services": [service(view) | measured(view) for view in snapshot.services],
+        "services": [service(view) | measured(view) | _used(view) for view in snapshot.services],
         "host": measured(host) if host else None,
         "incidents": [
             incident(each, acts.get(each.id, ()), trusted)
@@ -140,6 +140,16 @@ def status(snapshot: Snapshot, trusted: bool = True) -> Json:
         "silences": [silence(each, trusted) for each in snapshot.silences],
         "jobs": jobs(snapshot),
         "trouble": list(snapshot.trouble) if trusted else [WITHHELD for _ in snapshot.trouble],
+    }
+
+
+def _used(view: ServiceView) -> Json:
+    """Return CPU seconds of all processes of a service, None if unknown, and its restarts."""
+    raw = view.sample.raw if view.sample else {}
+    times = [raw[key] for key in ("total_user_seconds", "total_system_seconds") if key in raw]
+    return {
+        "cpu_seconds": number(sum(times)) if times else None,
+        "restarts": sum(view.restarts.values()),
     }
 
 
