@@ -1,17 +1,12 @@
 """The README's first command: it heals on one screen and leaves nothing behind."""
 
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -23,8 +18,7 @@ from steadyd.cli import demo
 from steadyd.cli import demoplace as module
 from steadyd.cli.demoscreen import curve
 from tests.e2e.local import until
-
-ENTRY = "import sys; from steadyd.__main__ import main; sys.exit(main())"
+from tests.e2e.terminal import ENTRY, terminal
 
 
 @pytest.fixture
@@ -109,37 +103,15 @@ def test_the_time_since_make_began_is_told(place: Path, monkeypatch: pytest.Monk
 
 
 def test_a_terminal_has_a_screen_on_which_rules_can_be_broken(place: Path) -> None:
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update(TERM="xterm-256color", TMPDIR=str(place))
-        os.execv(sys.executable, [sys.executable, "-c", ENTRY, "demo", "--trouble", "crash"])
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    drawn = b""
-
-    def shows(*texts: str) -> bool:
-        nonlocal drawn
-        ready, _, _ = select.select([terminal], [], [], 0.1)
-        with suppress(OSError):  # Linux says EIO at the end
-            drawn += os.read(terminal, 65_536) if ready else b""
-        return all(text.encode() in drawn for text in texts)
-
-    try:
-        until(lambda: shows("break the rules", "what happened"), 30, "the screen")
-        until(lambda: shows("crashy: restart"), 30, "the trouble")
-        os.write(terminal, b"b")
-        until(lambda: shows("did you mean then?", "mend the rules"), 20, "the report")
-        os.write(terminal, b"q")
-        until(lambda: shows("The demo has ended"), 20, "the end")
-        _, status = until(lambda: ended if (ended := os.waitpid(child, os.WNOHANG))[0] else None)
-        child = 0
-    finally:
-        if child:
-            os.kill(child, signal.SIGTERM)
-            os.waitpid(child, 0)
-        os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert b"\x1b[?1049l" in drawn  # the terminal is as it was
-    assert b"Traceback" not in drawn
+    with terminal("demo", "--trouble", "crash", environment={"TMPDIR": str(place)}) as screen:
+        screen.wait_for("break the rules", "what happened")
+        screen.wait_for("crashy: restart")
+        screen.press("b")
+        screen.wait_for("did you mean then?", "mend the rules")
+        screen.press("q")
+        screen.wait_for("The demo has ended", "\x1b[?1049l")  # the terminal is as it was
+        assert screen.end() == 0
+    assert b"Traceback" not in screen.drawn
 
 
 def test_the_curve_shows_its_limit_as_a_line() -> None:
