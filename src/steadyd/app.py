@@ -329,7 +329,10 @@ class App:
         """Do something beside, as a task of the daemon."""
         if self._tasks is None:
             raise RuntimeError("the daemon does not run")
-        self._tasks.create_task(work)
+        try:
+            self._tasks.create_task(work)
+        except RuntimeError:  # the group is shutting down: a last tick may still be under way
+            work.close()
 
     # -- telling people
 
@@ -386,11 +389,12 @@ class App:
         self._recent = deque(
             [*step.actions.values(), *(a for a in self._recent if a.id not in kept)], RECENT
         )
-        services = {**self.engine.incidents, **step.incidents}
+        services = {action.incident: action.service for action in self._recent}
+        incidents = {**self.engine.incidents, **step.incidents}
+        services |= {id: incident.service for id, incident in incidents.items()}
         for line in step.lines:
             if line.kind is not LineKind.NOTIFICATION:
-                incident = services.get(line.incident)
-                service = incident.service if incident else "?"
+                service = services.get(line.incident, line.incident)
                 log.info("%s: %s: %s", service, line.kind, line.text)
 
     # -- ports.Daemon

@@ -21,13 +21,14 @@ def collect(snapshot: Snapshot) -> Iterator[Metric]:
     dead = Family("steadyd_dead_parcels", "counter", "Messages that were given up.")
     dead.add((), snapshot.counters.dead_parcels)
     yield dead
+    delivered, failed = snapshot.counters.notifications, snapshot.counters.notifications_failed
+    attempts = {
+        scheme: delivered.get(scheme, 0) + failed.get(scheme, 0)
+        for scheme in (*delivered, *(scheme for scheme in failed if scheme not in delivered))
+    }
     for name, help_, counts in (
-        ("notifications", "Attempts to deliver a message.", snapshot.counters.notifications),
-        (
-            "notifications_failed",
-            "Attempts to deliver a message that failed.",
-            snapshot.counters.notifications_failed,
-        ),
+        ("notifications", "Attempts to deliver a message.", attempts),
+        ("notifications_failed", "Attempts to deliver a message that failed.", failed),
     ):
         family = Family(f"steadyd_{name}", "counter", help_, ("integration",))
         for scheme, count in counts.items():

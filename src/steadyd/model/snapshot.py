@@ -119,7 +119,7 @@ class Counters(Struct, frozen=True):
     suppressed: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (name, reason)
     outcomes: Mapping[tuple[str, str, str], int] = field(default_factory=dict)  # name,verb,outcome
     action_seconds: Mapping[str, Histogram] = field(default_factory=dict)  # by verb
-    notifications: Mapping[str, int] = field(default_factory=dict)  # by scheme
+    notifications: Mapping[str, int] = field(default_factory=dict)  # delivered, by scheme
     notifications_failed: Mapping[str, int] = field(default_factory=dict)
     dead_parcels: int = 0
     overflows: int = 0
