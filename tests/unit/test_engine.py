@@ -351,3 +351,14 @@ def test_cooldown_and_budget_survive_a_restart_of_ours() -> None:
     steps = [again.tick(101), again.wake(101)]
 
     assert [r for step in steps for r in suppressed(step)] == [Suppression.COOLDOWN]
+
+
+def test_a_verb_under_way_when_its_rule_is_taken_away_has_an_unknown_outcome() -> None:
+    world = World(rule(BIG, ALERT, RELOAD))
+    action = world.open_on_big()
+    world.files()
+    assert world.kept.actions[action.id].outcome is Outcome.UNKNOWN
+    world.step(Answered(action.id))
+    done = world.kept.actions[action.id]
+    assert (done.outcome, done.finished_at is not None) == (Outcome.UNKNOWN, True)
+    assert world.engine.ladder.actions == {}

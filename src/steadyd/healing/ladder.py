@@ -136,13 +136,12 @@ class Ladder:
         """End the ladder; return the incident's actions as they are now."""
         course = self.courses.pop(incident.id, Course())
         action = self.actions.get(course.action)
-        if action is not None and action.finished_at is not None:
-            if recovered:
-                window = (rule.params if rule else CheckParams()).verify_seconds(action.verb)
-                action = self._outcome(action, Outcome.HEALED, "the condition is false again")
-                self._healed[incident.rule_key] = (self._now.mono + window, action)
-            else:
-                self._outcome(action, Outcome.UNKNOWN, "the incident was withdrawn")
+        if action is not None and not recovered:
+            self._outcome(action, Outcome.UNKNOWN, "the incident was withdrawn")
+        elif action is not None and action.finished_at is not None:
+            window = (rule.params if rule else CheckParams()).verify_seconds(action.verb)
+            action = self._outcome(action, Outcome.HEALED, "the condition is false again")
+            self._healed[incident.rule_key] = (self._now.mono + window, action)
         actions = self.of(incident)
         for done in actions:
             if done.finished_at is not None:
@@ -204,6 +203,9 @@ class Ladder:
             return None
         self._running.pop((action.init, action.unit), None)
         action = self._put_action(replace(action, finished_at=self._now.wall))
+        if action.outcome is not None:  # its incident was withdrawn meanwhile
+            del self.actions[action.id]
+            return action
         if fact.error:
             return self._failed(action, fact)
         if action.incident in self.courses:
