@@ -46,6 +46,7 @@ lint: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(BIN)/python tests/bench/replay.py
+	$(BIN)/python tests/bench/page.py
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 dist: $(VENV)/dev
