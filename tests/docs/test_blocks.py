@@ -138,6 +138,25 @@ def _within(block: str, text: str) -> bool:
     return all(line in lines for line in block.splitlines() if line)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what apprise imports
+def test_the_urls_of_targets_are_known_to_apprise() -> None:
+    import apprise
+
+    page = (ROOT / "docs/alerts.md").read_text("utf-8")
+    urls = re.findall(r"^\| [^|]* \| `(\w+://[^`]*)`", page, re.MULTILINE)
+
+    assert len(urls) > 8
+    assert [url for url in urls if apprise.Apprise.instantiate(url) is None] == []
+
+
+def test_every_file_of_the_project_that_is_named_is_there() -> None:
+    folders = "systemd|upstart|contrib|dashboards|rules|docs"
+    path = re.compile(rf"(?<![\w/.-])((?:{folders})/[\w./-]*\w/?)")
+    for page in PAGES:
+        named = set(path.findall(page.read_text("utf-8")))
+        assert [name for name in sorted(named) if not (ROOT / name).exists()] == [], page.name
+
+
 def promtool(*arguments: str) -> None:
     done = subprocess.run(
         ["promtool", *arguments],

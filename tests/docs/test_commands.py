@@ -17,7 +17,7 @@ from tests.e2e.local import SLEEPER, Local, local, until
 from tests.fakes.target import target
 
 # Named in the pages and not built yet; what is built is left out of this list by itself.
-COMING = (("top",), ("init",), ("status", "--watch"), ("demo", "--trouble"))
+COMING = (("top",), ("init",), ("status", "--watch"))
 # They do not end, or act on this machine; other tests run them. So it is with what asks a
 # Prometheus (tests/contract/test_replay_prometheus.py).
 NOT_RUN = {"run", "demo", "lsp", "top", "init"}
