@@ -5,6 +5,7 @@
 #   make lint    ruff, mypy, import contracts
 #   make dashboards-check   the boards against a real Prometheus and steadyd; pictures to look at
 #   make bench   steadyd beside process-exporter and monit, as ratios
+#   make docs    the documentation, into site/
 #   make dist    wheel, sdist, one file, Debian package, into dist/
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 STARTED := $(shell date +%s)
 
-.PHONY: demo test lint bench dashboards-check dist clean
+.PHONY: demo test lint bench docs dashboards-check dist clean
 
 # what is needed, in an environment of its own; a failure is one line, and the rest is in a file
 define environment
@@ -48,6 +49,11 @@ bench: $(VENV)/dev
 	$(BIN)/python tests/bench/replay.py
 	$(BIN)/python tests/bench/page.py
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+docs: $(VENV)/dev
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html; with search: python3 -m http.server -d site -b 127.0.0.1 8000"
 
 dist: $(VENV)/dev
 	$(BIN)/python package/build.py $(ARGS)

@@ -42,6 +42,7 @@ GROUPS = (
     "e2e",
     "browser",
     "packages",
+    "docs",
 )
 
 

@@ -47,19 +47,6 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert COMMANDS.keys() - named <= {"demo"}
 
 
-def test_the_rules_in_the_readme_compile() -> None:
-    from steadyd.rulefiles.compile import compile_file
-    from steadyd.rulefiles.parser import parse
-
-    blocks = re.findall(r"```\n(check .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-
-    assert len(blocks) == 3
-    for block in blocks:
-        file = parse(block)
-        assert not file.bad
-        assert compile_file("README", file, Known(CATALOGUE)).diagnostics == ()
-
-
 def test_the_unit_file_starts_a_command_that_exists() -> None:
     unit = (ROOT / "systemd/steadyd.service").read_text()
     for key in ("ExecStart", "ExecReload"):

@@ -117,14 +117,14 @@ def test_init_finds_the_services_of_a_host_and_not_its_plumbing(tmp_path: Path) 
         pytest.skip(str(error))
     with made as host:
         host.run(["systemctl", "start", "shop", "mail@one"])
-        said = host.run(["steadyd", "init", "--into", "/root/new"]).stdout
+        said = host.run(["steadyd", "init", "--into", "/srv/new"]).stdout
         assert "shop" in said
-        rules = host.run(["cat", "/root/new/rules.d/services.inq"]).stdout
+        rules = host.run(["cat", "/srv/new/rules.d/services.inq"]).stdout
         assert "check service shop\n" in rules
         assert "check service mail@one\n" in rules
         assert "if memory:total_rss > 256m" in rules
         for plumbing in ("systemd-", "dbus", "polkit", "getty"):
             assert f"check service {plumbing}" not in rules
-        checked = host.run(["steadyd", "check", "/root/new/rules.d"])
+        checked = host.run(["steadyd", "check", "/srv/new/rules.d"])
         assert "no errors" in checked.stdout
         assert "warning" not in checked.stdout
