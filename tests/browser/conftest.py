@@ -12,8 +12,9 @@ QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-sync")  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not of the whole run: while it is open, no other test can have a loop of asyncio."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("needs the program chromium")

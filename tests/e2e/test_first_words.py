@@ -102,6 +102,11 @@ def test_init_writes_once_and_what_it_writes_is_good(host: Local, tmp_path: Path
     again = host.ctl("init", "--into", str(into))
     assert again.returncode == 1
     assert "is not touched" in again.stderr
+    (into / "rules.d" / "host.inq").unlink()
+    rest = host.ctl("init", "--into", str(into))
+    assert rest.returncode == 0
+    assert f"{into}/steadyd.toml is there already, and is not touched" in rest.stdout
+    assert f"wrote {into}/rules.d/host.inq" in rest.stdout
     assert (into / "steadyd.toml").read_text() == "mine = 1\n"
     printed = host.ctl("init", "--into", str(tmp_path / "other"), "--print")
     assert "[routes]" in printed.stdout

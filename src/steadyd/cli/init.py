@@ -1,12 +1,12 @@
 """steadyd init: a commented configuration, and a first rule for each service that was found.
 
-It asks nothing that it can find out, acts on nothing, and overwrites nothing.
+It asks nothing that it can find out, acts on nothing, and leaves what is there as it is.
 """
 
 import argparse
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -78,11 +78,14 @@ def run(args: argparse.Namespace) -> int:
     if args.print:
         print("\n".join(f"# {path}\n{text}" for path, text in files.items()))
         return 0
+    new = {path: text for path, text in files.items() if not path.exists()}
+    if not new:
+        return fail(f"{into} has all of it, and is not touched; write elsewhere: --into DIR", 1)
     try:
-        _write(files)
+        _write(new)
     except OSError as error:
         return fail(f"{error.filename}: {error.strerror}; write elsewhere: --into DIR", 1)
-    print("\n".join(_told(into, list(files), found)))
+    print("\n".join(_told(into, files, new, found)))
     return 0
 
 
@@ -94,10 +97,7 @@ def _place() -> Path:
 
 
 def _write(files: dict[Path, str]) -> None:
-    """Write them all, or nothing. Raises OSError, FileExistsError where one is there already."""
-    for path in files:
-        if path.exists():
-            raise FileExistsError(17, "is there already, and is not touched", str(path))
+    """Write new files. Raises OSError."""
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "x", encoding="utf-8") as file:
@@ -209,8 +209,11 @@ rules = ["{into}/rules.d"]
 """
 
 
-def _told(into: Path, files: list[Path], found: list[Found]) -> Iterator[str]:
-    yield from (f"wrote {path}" for path in files)
+def _told(
+    into: Path, files: Iterable[Path], new: Collection[Path], found: list[Found]
+) -> Iterator[str]:
+    for path in files:
+        yield f"wrote {path}" if path in new else f"{path} is there already, and is not touched"
     names = ", ".join(clean(each.name) for each in found[:8])
     more = f" and {len(found) - 8} more" if len(found) > 8 else ""
     yield f"services found: {names}{more}" if found else "no service was found"

@@ -44,7 +44,7 @@ KEYS: Final = {
     "pidfile": "The pid file of a service that no init system keeps.",
     "match": "Text in the command line of a service that no init system keeps.",
     "reload_signal": "The signal that reloads, where the init system cannot.",
-    "depends": "Another service: while it is down no verb is run on this one.",
+    "depends": "Another service: while a verb is under way on it, none is run on this one.",
     "group": "Services of one group are acted upon one at a time.",
     "warmup": "How long after its start a process says nothing for forecasts (10m).",
     "quiet": "How long after its start the service is silenced.",
