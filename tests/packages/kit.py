@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from tests.hosts.inithost import Host, SystemdHost
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN_PYTHON = "/usr/bin/python3"
-SOURCES = (
-    *("src", "package", "rules", "systemd", "upstart", "contrib", "docs", "pyproject.toml"),
-    *("requirements-run.txt", "README.md", "CHANGELOG.md", "LICENSE"),
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+SHIPPED = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+SOURCES = sorted(
+    found.name
+    for pattern in ("pyproject.toml", *SHIPPED)
+    for found in ROOT.glob(pattern)
+    if found.name != "tests"
 )
 VERSION = ROOT / "src/steadyd/__init__.py"
 NEWER = "99.0"

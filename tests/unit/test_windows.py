@@ -4,7 +4,7 @@ from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steadyd.evaluation.windows import is_open, openings
@@ -90,12 +90,18 @@ def test_what_is_outside_opens_when_the_window_ends() -> None:
     st.sampled_from(["Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu"]),
     st.integers(0, 2 * 365 * 86_400),
     st.sets(st.integers(0, 6), max_size=7),
+    st.booleans(),
 )
+@example(210, 60, "Asia/Kathmandu", 326 * 86_400 + 82_000, {1}, False)  # just after a weekly one
 def test_it_is_open_from_each_opening_on_and_shut_just_before(
-    start: int, length: int, zone: str, later: int, days: set[int]
+    start: int, length: int, zone: str, later: int, days: set[int], outside: bool
 ) -> None:
-    w = Window(start, (start + length) % 1440, zone, tuple(sorted(days)))
+    w = Window(start, (start + length) % 1440, zone, tuple(sorted(days)), outside)
     now = at("2026-01-01T00:00:00") + later
-    for opening in openings(w, now, UTC):
+
+    told = openings(w, now, UTC)
+
+    assert len(told) == 3
+    for opening in told:
         assert is_open(w, opening, UTC)
         assert not is_open(w, opening - 1, UTC)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from steadyd.model.condition import Window
 
 DAY = timedelta(days=1)
-_FAR = 10  # days of a search: longer than a week with its turns of the clock
+WEEK = 7
 
 
 def is_open(window: Window, wall: float, local: tzinfo) -> bool:
@@ -25,8 +25,8 @@ def openings(window: Window, wall: float, local: tzinfo, count: int = 3) -> list
     """Return the next wall-clock times at which a window opens, soonest first."""
     zone = _zone(window, local)
     first = datetime.fromtimestamp(wall, zone).date() - DAY
-    spans = sorted(_spans(window, first, _FAR * 2, zone))
-    edges = _merged(spans)
+    # a week for each, one for what a turn of the clock swallowed, one for yesterday and the last
+    edges = _merged(sorted(_spans(window, first, WEEK * (count + 2), zone)))
     times = [end if window.outside else begin for begin, end in edges]
     return [at for at in times if at > wall][:count]
 

@@ -260,8 +260,10 @@ class Conditions:
     def _bare(self, text: str, start: int) -> str:
         if not quotes.is_quoted(text):
             return text
-        self._report.warning(start, f"the quotes around {quoted(text)} are taken off")
-        return quotes.bare(text)
+        name = quotes.bare(text)
+        if quotes.NEEDLESS.fullmatch(name):
+            self._report.warning(start, f"the quotes around {quoted(text)} are taken off")
+        return name
 
     def _refuse(self, start: int, message: str, help: str = "") -> NoReturn:
         self._report.error(start, message, help)

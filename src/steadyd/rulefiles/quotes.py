@@ -10,6 +10,7 @@ _ITEM: Final = re.compile(
           | u([0-9A-Fa-f]{4}) | U([0-9A-Fa-f]{8}) )""",
     re.VERBOSE,
 )
+NEEDLESS: Final = re.compile(r"[\w.@-]+", re.ASCII)  # names that are words without quotes too
 _BROKEN: Final = re.compile("[\ud800-\udfff]")
 
 
