@@ -499,6 +499,22 @@ async def test_a_restart_that_was_refused_hides_no_crash(service: Path) -> None:
         await follower.until(up_with(1))
 
 
+@pytest.mark.parametrize(("letters", "state"), [(b"d", INACTIVE), (b"", FAILED)])
+async def test_a_command_is_heard_though_the_process_ended_before_the_look(
+    letters: bytes, state: ServiceState, service: Path
+) -> None:
+    put(service, status(Runit, 1000, up=False))
+    async with following(adapter(Runit, service), "web") as follower:
+        await follower.until(up_with(0))
+        if letters:
+            (service / "supervise/control").write_bytes(letters)
+        put(service, status(Runit, 1000, up=False, term=True))
+        put(service, status(Runit, up=False))  # both before the adapter's turn
+        _, ended = await follower.until(lambda r: isinstance(r, UnitStatus) and not r.main_pid)
+        assert isinstance(ended, UnitStatus)
+        assert ended.state is state
+
+
 def up_with(respawns: int) -> Callable[[InitReport], bool]:
     return lambda r: isinstance(r, UnitStatus) and r.state is ACTIVE and r.respawns == respawns
 

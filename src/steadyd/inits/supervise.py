@@ -9,6 +9,7 @@ import errno
 import os
 import signal as signals
 import stat
+import time
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ ONCE = "once"  # the type of a run that is not to be followed by another
 MOST_PID = 2**22  # proc(5), pid_max
 TAI = 2**62 + 10  # seconds of a TAI64 label at the start of 1970
 _MOST = 64  # bytes of a status
+_JUST = 1.0  # seconds in which the end of a process may be what was commanded
 _AT_REST = (ServiceState.INACTIVE, ServiceState.FAILED)
 
 
@@ -59,6 +61,7 @@ class Supervise(FileInit):
         self._folder = folder.rstrip("/")
         self._asked: set[str] = set()  # units whose present run somebody asked to end
         self._fresh: set[str] = set()  # units of which no run was seen yet
+        self._commanded: dict[str, float] = {}  # unit -> when its run was sent something, our clock
 
     @staticmethod
     @abstractmethod
@@ -105,7 +108,13 @@ class Supervise(FileInit):
         return (self._folder, service, f"{service}/supervise")
 
     def concerns(self, unit: str, name: str) -> bool:
-        """Tell by name: whoever asks or commands opens and closes fifos there."""
+        """Tell by name: whoever asks or commands opens and closes fifos there.
+
+        A command is remembered: of a process that ends at once the look may come too late to see
+        that it was told to. (Where our own looks open that fifo, the status tells how it ended.)
+        """
+        if name == "control" != self.listening:
+            self._commanded[unit] = time.monotonic()
         return name in ("status", "supervise", unit)
 
     def read(self, unit: str) -> UnitStatus:
@@ -141,6 +150,7 @@ class Supervise(FileInit):
         elif now.state is ServiceState.ACTIVE and another:
             self._asked.discard(unit)
             self._fresh.discard(unit)
+            self._commanded.pop(unit, None)
         return now
 
     def _compared(self, before: UnitStatus, now: UnitStatus) -> UnitStatus:
@@ -158,7 +168,7 @@ class Supervise(FileInit):
             if now.since != before.since:
                 return now
             state, reason = before.state, before.reason
-        elif asked:
+        elif asked or time.monotonic() - self._commanded.get(unit, -_JUST) < _JUST:
             state, reason = ServiceState.INACTIVE, "stopped"
         elif now.state is ServiceState.INACTIVE and not now.result:
             state, reason = ServiceState.FAILED, "it ended by itself, and was to run once"
