@@ -46,9 +46,9 @@ lint: $(VENV)/dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/dev
-	$(BIN)/python tests/bench/replay.py
-	$(BIN)/python tests/bench/page.py
-	$(BIN)/python tests/bench/run.py $(ARGS)
+	@broken=; for part in "run.py $(ARGS)" page.py replay.py; do \
+		$(BIN)/python tests/bench/$$part || broken="$$broken $$part"; \
+	done; [ -z "$$broken" ]
 
 docs: $(VENV)/dev
 	$(BIN)/python docs/generate.py

@@ -35,6 +35,7 @@ KEEP_INCIDENTS = 30 * DAY
 KEEP_DEAD = 90 * DAY
 KEEP_SETTLED = DAY
 MAX_PAGES = 65_536  # of 4 KiB: 256 MiB in all
+CACHE_KIB = 512  # of pages in memory: everything that decides is in the engine
 KEEP_PIECES = 50_000  # of history: 13 MB with 20 points each
 BACKLOG = 50_000  # statements kept in memory while the disk refuses them
 ROTTEN = ("disk I/O", "no such table", "no such column", "exists")  # words of OperationalError
@@ -388,6 +389,7 @@ def _unusable(db: sqlite3.Connection, path: Path, read_all: Callable[[], None]) 
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA max_page_count = {MAX_PAGES}")
+        db.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
         if version == 0:
             db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
         elif path.stat().st_size < CHECK_BELOW and _rotten(db):

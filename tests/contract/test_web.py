@@ -1,5 +1,7 @@
 import asyncio
+import base64
 import gzip
+import hashlib
 import json
 import resource
 import shutil
@@ -152,7 +154,7 @@ async def test_a_test_alert_is_sent_from_the_control_socket_only(web: Web, contr
 
 
 async def test_every_answer_carries_the_strict_headers(web: Web) -> None:
-    for path in ("/", "/metrics", "/nope", "/api/v1/status", "/page.css"):
+    for path in ("/", "/metrics", "/nope", "/api/v1/status", "/page.js"):
         headers = (await ask(web, path)).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["content-security-policy"].startswith("default-src 'none'")
@@ -171,8 +173,11 @@ async def test_the_page_is_escaped_html_with_scripts_of_ours_only(web: Web, cont
     policy = page.headers["content-security-policy"]
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
-    for path, kind in (("page.css", "text/css"), ("page.js", "text/javascript"),
-                       ("icon.svg", "image/svg+xml")):  # fmt: skip
+    style = page.text.partition("<style>")[2].partition("</style>")[0]
+    known = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{known}';" in policy
+    assert "style-src 'none'" in (await ask(web, "/metrics")).headers["content-security-policy"]
+    for path, kind in (("page.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
         asset = await ask(web, f"/{path}")
         assert asset.headers["content-type"].startswith(kind)
         assert path in page.text

@@ -242,12 +242,13 @@ async def test_configured_headers_are_sent_and_win(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     file.write_text(
         "http_server_config: {headers: {Strict-Transport-Security: max-age=9, "
-        "X-Frame-Options: sameorigin}}\n"
+        "X-Frame-Options: sameorigin, Content-Security-Policy: frame-ancestors *}}\n"
     )
     async with serving(FakeDaemon(), config_file=str(file)) as web:
         headers = (await ask(web, "/")).headers
         assert headers["strict-transport-security"] == "max-age=9"
         assert headers.get_all("x-frame-options") == ["sameorigin"]
+        assert headers.get_all("content-security-policy") == ["frame-ancestors *"]
 
 
 async def test_paths_are_relative_to_the_file(

@@ -36,12 +36,18 @@ COMMANDS: Final = {
 
 def main(argv: Sequence[str]) -> int:
     """Run the command that `argv` names; wrong use ends with SystemExit(2)."""
-    chosen = next((word for word in argv if not word.startswith("-")), "")
-    parser, modules = build({chosen})
+    module, args = _chosen(argv)
+    return int(module.run(args))
+
+
+def _chosen(argv: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """Return a command and its options; the parser itself is not kept while the command runs."""
+    name = next((word for word in argv if not word.startswith("-")), "")
+    parser, modules = build({name})
     args = parser.parse_args(argv)
-    if chosen not in modules:
-        parser.error(f"unknown command {chosen}")
-    return int(modules[chosen].run(args))
+    if name not in modules:
+        parser.error(f"unknown command {name}")
+    return modules[name], args
 
 
 def whole() -> argparse.ArgumentParser:

@@ -2,9 +2,6 @@
 
 import argparse
 import asyncio
-import contextlib
-import ctypes
-import gc
 import logging
 import resource
 import signal
@@ -13,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from steadyd import log
+from steadyd import heap, log
 from steadyd.app import App
 from steadyd.exposition import notify
 from steadyd.exposition.web import Web, WebConfigError, WebError
@@ -25,7 +22,6 @@ from steadyd.store import Store, StoreError
 
 logger = logging.getLogger("steadyd")
 
-M_ARENA_MAX = -8  # malloc.h
 SUPERVISORS: dict[str, Callable[[], Supervisor]] = {
     "notify": notify.Systemd,
     "sigstop": notify.SigStop,
@@ -147,7 +143,7 @@ def _detecting(settings: Settings) -> Callable[[bool], Sequence[InitSystem]]:
 
 
 async def _main(args: argparse.Namespace, settings: Settings) -> int:
-    _share_one_arena()
+    heap.confine()
     _raise_descriptor_limit()
     store = Store(Path(settings.state), machine_id=_machine_id(), boot_id=_boot_id())
     try:
@@ -168,7 +164,7 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
             token=settings.secret(settings.jobs.token, "jobs.token"),
         )
         await web.start()
-        others = []
+        others = [heap.keep_small()]
         if settings.inspeqtor.socket:
             # few hosts have cron lines and hooks of Inspeqtor's
             from steadyd.exposition.inspeqtor import InspeqtorSocket
@@ -204,7 +200,7 @@ async def _until_signal(
 
 async def _say_ready(app: App, web: Web, supervisor: Supervisor) -> None:
     await app.ready.wait()
-    _give_back_memory()
+    heap.settle()
     logger.info("%s; %s", app.summary, ", ".join(web.addresses))
     supervisor.ready(app.summary)
     from steadyd.cli.firstwords import first_words
@@ -212,21 +208,6 @@ async def _say_ready(app: App, web: Web, supervisor: Supervisor) -> None:
     await app.learn_rights()
     for level, line in first_words(app.snapshot(), app.routed, app.engine.options.counters):
         logger.log(level, "%s", line)
-
-
-def _share_one_arena() -> None:
-    """Let all threads allocate from one arena: they do little, and each own one costs memory."""
-    with contextlib.suppress(OSError, AttributeError):  # a C library without mallopt(3)
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
-
-
-def _give_back_memory() -> None:
-    """Return to the kernel what only the start needed; what lives now is never garbage."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 10)  # a tick makes thousands of values that die by themselves
-    with contextlib.suppress(OSError, AttributeError):  # a C library without malloc_trim(3)
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _raise_descriptor_limit() -> None:

@@ -13,6 +13,14 @@ from steadyd.exposition.connection import Caller
 PIECE = 65_536  # bytes handed over at a time: a slow reader costs no more
 
 
+def policy(style: str = "'none'") -> str:
+    """Return the Content-Security-Policy of an answer with that source of styles."""
+    return (
+        f"default-src 'none'; style-src {style}; script-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+
 class Pieces(Response):
     """A body that is handed over as fast as it is taken, not all at once."""
 

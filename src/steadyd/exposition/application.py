@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steadyd.exposition import api
-from steadyd.exposition.answer import Pieces, answer, caller_of
+from steadyd.exposition.answer import Pieces, answer, caller_of, policy
 from steadyd.exposition.connection import Caller
 from steadyd.exposition.metrics import Metrics, accepts_gzip, compress
 from steadyd.model.snapshot import Snapshot
@@ -43,7 +43,7 @@ SHARED_SECONDS = 1.0
 MOST, USUAL = 1000, 100  # entries of a list
 
 # what is for people: page/looks.py
-_LOOKS = ("/", "/service/{name:path}", "/events", "/page.css", "/page.js", "/icon.svg")
+_LOOKS = ("/", "/service/{name:path}", "/events", "/page.js", "/icon.svg")
 # what operators and jobs tell: operator.py
 _OPERATE = (
     ("/api/v1/silences", ("GET", "POST")),
@@ -57,13 +57,11 @@ _OPERATE = (
 JOB_DONE = "/api/v1/job-done/"  # all that the job socket takes
 
 _SECURITY = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
-    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "deny",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
+    b"content-security-policy": policy().encode(),
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"deny",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
 }
 
 
@@ -78,7 +76,7 @@ class Gate:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._headers(message["headers"])]
+                message["headers"] = self._headers(message["headers"])
             await send(message)
 
         answer = await self._refusal(Request(scope)) or self._app
@@ -99,13 +97,13 @@ class Gate:
             request.scope["state"]["caller"] = replace(caller, trusted=True, known=True)
         return None
 
-    def _headers(self, given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        ours = {"date": formatdate(usegmt=True), **_SECURITY}
+    def _headers(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return ours, those of the answer, and those of the configuration, which win."""
+        headers = {b"date": formatdate(usegmt=True).encode(), **_SECURITY, **dict(given)}
         if self._config is not None:
-            ours |= {name.lower(): text for name, text in self._config.headers.items()}
-        there = {name for name, _ in given}
-        pairs = ((name.encode(), text.encode()) for name, text in ours.items())
-        return [pair for pair in pairs if pair[0] not in there]
+            for name, text in self._config.headers.items():
+                headers[name.lower().encode()] = text.encode()
+        return list(headers.items())
 
 
 def _refused_control(caller: Caller, acts: bool, request: Request) -> Response | None:

@@ -50,6 +50,11 @@ def measure(metric: str, value: float | None) -> str:
     return count(value)
 
 
+def limit(metric: str, value: float | None) -> str:
+    """Return what a rule compares with: as `measure`, without a needless `.0`."""
+    return measure(metric, value).replace(".0 ", " ")
+
+
 def sparkline(values: list[float]) -> str:
     """Return values as blocks of eight heights, oldest left; "" for none."""
     if not values:

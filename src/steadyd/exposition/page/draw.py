@@ -5,7 +5,7 @@ from html import escape
 
 from msgspec import Struct
 
-from steadyd.exposition.human import measure, span
+from steadyd.exposition.human import limit, measure, span
 from steadyd.model.condition import Comparison, Function
 from steadyd.model.metric import MetricId
 from steadyd.model.service import ServiceState
@@ -33,8 +33,8 @@ def compared(watched: Sequence[Watched]) -> dict[MetricId, tuple[tuple[float, ..
     for rule in watched:
         for each in rule.compared:
             limits, fires = found.get(each.metric, ((), False))
-            limit = (each.amount.value,) if _drawable(each) else ()
-            new = tuple(value for value in limit if value not in limits)
+            drawn = (each.amount.value,) if _drawable(each) else ()
+            new = tuple(value for value in drawn if value not in limits)
             found[each.metric] = (limits + new, fires or rule.phase in _OPEN)
     return found
 
@@ -47,7 +47,7 @@ def _drawable(comparison: Comparison) -> bool:
 def spark(curve: Curve) -> str:
     """Return a small curve with its metric, its newest value and the nearest limit."""
     name, now = str(curve.metric), _last(curve.values)
-    limits = " · ".join(measure(name, limit) for limit in curve.limits)
+    limits = " · ".join(limit(name, value) for value in curve.limits)
     told = f"{name} {measure(name, now)}" + (f", limit {limits}" if limits else "")
     tone = ' class="bad"' if curve.firing else ""
     shown = f"<b{tone}>{escape(measure(name, now))}</b>" + (
@@ -69,7 +69,7 @@ def chart(curve: Curve, cycle: float) -> str:
             "no reading yet</figcaption></figure>\n"
         )
     low, high = _range(curve)
-    limits = ", ".join(measure(name, limit) for limit in curve.limits)
+    limits = ", ".join(limit(name, value) for value in curve.limits)
     mean = sum(known) / len(known)
     parts = [f"least {measure(name, min(known))}", f"mean {measure(name, mean)}",
              f"most {measure(name, max(known))}"]  # fmt: skip
@@ -108,8 +108,8 @@ def _svg(curve: Curve, kind: str, told: str) -> str:
     ]
     width = max(len(heights) - 1, 1)
     lines = "".join(
-        f'<path class="limit" d="M0 {_HEIGHT - 2 - (limit - low) * scale:.0f}h{width}"/>'
-        for limit in curve.limits
+        f'<path class="limit" d="M0 {_HEIGHT - 2 - (value - low) * scale:.0f}h{width}"/>'
+        for value in curve.limits
     )
     return (
         f'<svg class="{kind}{" over" if curve.firing else ""}" viewBox="0 0 {width} {_HEIGHT}" '

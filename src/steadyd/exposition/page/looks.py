@@ -1,5 +1,7 @@
 """The answers to those who look: pages, their events, and the files that pages need."""
 
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -7,20 +9,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from steadyd.exposition.answer import Pieces, caller_of
+from steadyd.exposition.answer import Pieces, caller_of, policy
 from steadyd.exposition.metrics import accepts_gzip, compress
 from steadyd.exposition.page import overview, service
 from steadyd.exposition.page.live import MOST_READERS, Live, Page, Stream
+from steadyd.exposition.page.parts import STYLE
 from steadyd.exposition.page.rows import Beside, View, view_of
 from steadyd.model.metric import MetricId
 from steadyd.model.service import printable_name
 from steadyd.ports import Daemon
 
 _ASSETS = {
-    "page.css": "text/css",
     "page.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
+_POLICY = policy(f"'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'")
 
 
 class Looks:
@@ -74,7 +77,7 @@ class Looks:
 
 def _page(request: Request, html: str) -> Response:
     body = html.encode("utf-8", "replace")
-    headers = {"vary": "accept-encoding"}
+    headers = {"vary": "accept-encoding", "content-security-policy": _POLICY}
     if accepts_gzip(",".join(request.headers.getlist("accept-encoding"))):
         body, headers["content-encoding"] = compress(body), "gzip"
     return Pieces(body, headers=headers, media_type="text/html")

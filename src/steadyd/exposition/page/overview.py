@@ -4,7 +4,7 @@ from collections import Counter
 from html import escape
 
 from steadyd.exposition.api import WITHHELD, by_incident
-from steadyd.exposition.human import NOTHING, count, measure, span
+from steadyd.exposition.human import NOTHING, count, limit, measure, span
 from steadyd.exposition.page.draw import SPARK, spark
 from steadyd.exposition.page.parts import (
     Cell,
@@ -107,7 +107,7 @@ def _incidents(snapshot: Snapshot, trusted: bool, now: float | None) -> str:
             ("state " + severity(incident), escape(str(incident.severity))),
             ("w", f"{escape(incident.topic)}<small>{escape(incident.rule)}</small>"),
             ("n", escape(measure(incident.topic, incident.value))),
-            ("n", escape(measure(incident.topic, incident.threshold))),
+            ("n", escape(limit(incident.topic, incident.threshold))),
             ("n", age(incident.opened_at, now) + _dark(snapshot, incident, now)),
             ("w", "<br>".join(did(each, trusted) for each in acts.get(incident.id, ())) or NOTHING),
         )

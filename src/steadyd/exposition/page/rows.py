@@ -5,6 +5,7 @@ from html import escape
 from urllib.parse import urlencode
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.exposition.human import NOTHING, count, size
 from steadyd.exposition.page.draw import SPARK, Curve, compared, spark, timeline
@@ -16,6 +17,7 @@ from steadyd.model.snapshot import ServiceView, Snapshot, Watched
 
 PER_PAGE = 50
 _SPARKS = 3  # in a row; the page of the service has all
+_GROWTH = 4  # readings that are added at once to a curve that is not full: level, it stays as it is
 _HEADS = ("Service", "State", "For>", "Last hour", "Watched", "Memory>", "Processes>", "Restarts>",
           "Unit")  # fmt: skip
 
@@ -116,20 +118,23 @@ class Rows:
 
     def live(self, view: ServiceView, now: float) -> str:
         """Return a row for an event: the reader's clock fills in the ages."""
-        found, states = curves(view, self._beside, SPARK), self._beside.states(view.name)
+        states = self._beside.states(view.name)
+        found = [_grown(curve) for curve in curves(view, self._beside, SPARK)]
         raw = view.sample.raw if view.sample else {}
         key = (
             *(view.state, view.reason, view.since, view.unit, view.init),
-            *(raw.get("total_rss"), raw.get("processes"), sum(view.restarts.values())),
+            *(size(raw.get("total_rss")), raw.get("processes"), sum(view.restarts.values())),
             *(states, now // 60),
         )
         known = self._ends.get(view.name)
         if known is None or known[0] != key:
             known = self._ends[view.name] = (key, _ends(view, states, now, live=True))
-            self._rows.pop(view.name, None)
-        row = self._rows.get(view.name)
-        if row is None or row[0] != found:
-            row = self._rows[view.name] = (found, _row(known[1], found))
+        seen = (found, known[1])
+        if (row := self._rows.get(view.name)) is None or row[0] != seen:
+            text = _row(known[1], found)
+            if row is not None and row[1] == text:  # less than a line's width apart
+                text = row[1]
+            row = self._rows[view.name] = (seen, text)
         return row[1]
 
     def keep(self, names: set[str]) -> None:
@@ -152,6 +157,11 @@ def table(shown: Shown, rows: Sequence[str], view: View) -> str:
     of = f"{shown.first + 1}–{last} of {shown.matching}" if shown.pages > 1 else ""
     title = f'Services <small class="calm">{of}</small>' if of else "Services"
     return filled(title, _HEADS, "".join(rows)) + _pages(shown, view)
+
+
+def _grown(curve: Curve) -> Curve:
+    extra = len(curve.values) % _GROWTH
+    return replace(curve, values=curve.values[extra:]) if len(curve.values) > extra > 0 else curve
 
 
 def _row(ends: tuple[str, str], found: Sequence[Curve]) -> str:
