@@ -69,6 +69,10 @@ class Local:
         """Call a method of the supervisord."""
         return call(Connection(f"unix://{self.folder}/s.sock", 20), method, values)
 
+    def states(self) -> set[str]:
+        """Return the states in which the supervisord says its programs are."""
+        return {program["statename"] for program in self.supervise("getAllProcessInfo")}
+
     def config(self, text: str = "", cycle: str = "1s") -> Path:
         path = self.folder / "steadyd.toml"
         head = (

@@ -25,6 +25,7 @@ def host(tmp_path: Path) -> Iterator[Local]:
 
 
 def test_the_daemon_says_what_it_bound_and_what_is_dark(host: Local) -> None:
+    until(lambda: host.states() == {"RUNNING"}, what="the programs run")
     host.start()
     until(lambda: "no route" in host.log(), what=host.log())
     log = host.log()

@@ -34,6 +34,9 @@ BY_JOB = ("telinit-0-like-event", "event-runlevel-2")
 BY_INSTANCE = ("puma-manager-stop",)
 # the program dies at once: the client may see it start, or what became of it
 SHORT_LIVED = ("crash-start", "crash-start-again")
+# the program forks in the while: who is killed by its pid must be the child already
+ONCE_FORKED = ("exwrong-kill-by-hand", "exwrong2-kill")
+_FORKED_NO_EXEC = 0x40  # PF_FORKNOEXEC, linux/sched.h
 BESIDE = {
     "prepost-stop-cancels-a-start": (
         ["start", "prepost"],
@@ -224,10 +227,22 @@ class Replay:
         if case["case"] == NEW_BOOT:
             CHANGES["follower-add"](self._host)
             self._state("follower", "stop/waiting")
+        if case["case"] in ONCE_FORKED:
+            self._forked(case["state_before"].split()[0])
         for name in LATER:
             if f"{name}-start" == case["case"] or case["argv"] == ["start", name]:
                 self._host.put(f"/etc/init/{name}.conf", written(f"{name}.conf"))
                 self._state(name, "stop/waiting")
+
+    def _forked(self, name: str) -> None:
+        """Wait until the process of a job is one that was forked and executed nothing since."""
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            pid = self._host.out(["status", name]).split()[-1]
+            stat = self._host.run(["cat", f"/proc/{pid}/stat"], check=False).stdout
+            if stat and int(stat.rpartition(")")[2].split()[6]) & _FORKED_NO_EXEC:
+                return
+        raise TimeoutError(name)
 
     def _differs(self, case: dict[str, Any]) -> Iterator[str]:
         name = case["case"]
