@@ -15,14 +15,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steadyd.delivery.dispatch import Dispatch
-from steadyd.delivery.outbox import Outbox
-from steadyd.delivery.post import PostOffice
-from steadyd.delivery.redact import shown
-from steadyd.delivery.render import folded, render
+from steadyd.delivery.notifier import Notifier
 from steadyd.delivery.routes import Routes
 from steadyd.engine import Engine, Options
-from steadyd.healing.ladder import make_id
 from steadyd.healing.remedies import carry_out, run_program
 from steadyd.model.fact import (
     Alerted,
@@ -38,19 +33,16 @@ from steadyd.model.fact import (
     Silenced,
     Step,
 )
-from steadyd.model.incident import Action, Incident, LineKind
+from steadyd.model.incident import Action, Incident, LineKind, make_id
 from steadyd.model.metric import Dimension, MetricId, Readings, Subject
 from steadyd.model.notification import (
     DEFAULT_ROUTE,
-    Notification,
-    Occasion,
     Parcel,
-    Receipt,
 )
 from steadyd.model.rule import HOST
-from steadyd.model.service import ServiceState, is_glob
+from steadyd.model.service import ServiceState
 from steadyd.model.silence import Silence, SilenceKind
-from steadyd.model.snapshot import TICKS, Chapter, OutboxView, Snapshot, Watched, Why
+from steadyd.model.snapshot import TICKS, Chapter, Snapshot, Watched, Why
 from steadyd.ports import (
     Denied,
     InitSystem,
@@ -62,9 +54,8 @@ from steadyd.ports import (
 )
 from steadyd.probes.catalogue import CATALOGUE, metric_id
 from steadyd.pulse import Pulse
+from steadyd.reloading import Reloading
 from steadyd.rights import Rights, wanted
-from steadyd.rulefiles.folder import RuleFiles, defaults_of
-from steadyd.rulefiles.globs import expand
 from steadyd.rulefiles.watch import RuleWatch
 from steadyd.sampling import Sampling
 from steadyd.schedule import Ticker
@@ -106,7 +97,6 @@ class App:
         """
         self.settings, self.store, self.hostname = settings, store, socket.gethostname()
         self.started_at, self.ready = time.time(), asyncio.Event()
-        self.routes = Routes(settings.targets(), store.key)
         options = Options(
             self.hostname,
             settings.cycle_seconds,
@@ -119,20 +109,15 @@ class App:
         )
         self.engine = Engine(options, store.memory(), _now())
         self.sampling = Sampling(self.engine, sampler, settings)
+        # an inspeqtor.conf is judged by the first reload, like a rule file: a bad one stops nobody
+        routes = Routes(settings.alone().targets(), store.key)
+        self.notifier = Notifier(routes, store.parcels(), self._save, self.hostname, _dimension_of)
         try:
-            self.watch = Watch(detect, self.tell, self._regroup)
+            self.watch = Watch(detect, self.tell, lambda: self.reloading.regroup())
         except ValueError as error:
             raise SettingsError(str(error)) from error
-        self.files = RuleFiles(settings.rules, CATALOGUE, store, defaults_of(settings.defaults))
-        self.dispatch, self.outbox = Dispatch(), Outbox(store.parcels())
-        self.post = PostOffice(
-            self.outbox,
-            self.dispatch.send,
-            self._save,
-            lambda parcel: self.routes.url_of(parcel),
-            self.hostname,
-        )
-        self._trouble, self._disabled = "", 0
+        self.reloading = Reloading(settings, store, store.key, self.notifier, self.watch, self.tell)
+        self._trouble = ""
         if store.moved_aside:
             log.error("%s", store.moved_aside)
         self._tally, self._ticker, self.rights = Tally(), Ticker(), Rights()
@@ -141,13 +126,8 @@ class App:
         self._facts: deque[Fact] = deque()
         self._wake, self._pulse = asyncio.Event(), Pulse()
         self._waiting: list[asyncio.Event] = []
-        self._reloading = asyncio.Lock()
+        self._reload_lock = asyncio.Lock()
         self._recent: deque[Action] = deque(maxlen=RECENT)
-        self._config_error, self._config_loaded_at = "", 0.0
-        self._errors: tuple[str, ...] = ()  # of rule files and routes, as they were logged
-        # the rules as the files have them, and with the units of each glob
-        self._loaded: RulesChanged | None = None
-        self._in_force: RulesChanged | None = None
         self._tasks: asyncio.TaskGroup | None = None
 
     # -- the flow
@@ -166,7 +146,7 @@ class App:
                     self.watch.run(),
                     self._ticker.run(),
                     self._decide(),
-                    self.post.run(),
+                    self.notifier.run(),
                     self._keep_house(),
                     *others,
                 ):
@@ -177,7 +157,7 @@ class App:
                 self.ready.set()
         finally:
             await self._save_history()
-            await self.dispatch.close()
+            await self.notifier.close()
 
     @property
     def summary(self) -> str:
@@ -188,7 +168,7 @@ class App:
     @property
     def routed(self) -> bool:
         """Tell whether an alert without a route reaches anybody."""
-        return bool(self.routes.to(DEFAULT_ROUTE))
+        return bool(self.notifier.routes.to(DEFAULT_ROUTE))
 
     def tell(self, fact: Fact) -> None:
         """Queue a fact."""
@@ -244,9 +224,9 @@ class App:
         step = self.engine.step(facts, _now(), kill_switch=self._kill_switch())
         batch = Batch()
         batch.step(step)
-        batch.parcels(self._post(step.notifications))
+        batch.parcels(self.notifier.post(step.notifications))
         await self._write(batch)
-        self.post.nudge()
+        self.notifier.nudge()
         self._account(step)
         for intent in step.intents:
             self.begin(self._act(intent))
@@ -334,34 +314,7 @@ class App:
         except RuntimeError:  # the group is shutting down: a last tick may still be under way
             work.close()
 
-    # -- telling people
-
-    def _post(self, notifications: Iterable[Notification]) -> list[Parcel]:
-        """Put notifications into the outbox; return what is to be stored of it."""
-        changed: list[Parcel] = []
-        for notification in notifications:
-            message = render(notification, self.hostname, _dimension_of)
-            targets = self.routes.to(notification.route)
-            if not targets:
-                log.warning("%s (no route: told here only)", message.title)
-            for target in targets:
-                incident = notification.incident.id if notification.incident else ""
-                id_ = make_id(incident or str(notification.at), notification.occasion, target.id)
-                parcel = Parcel(
-                    id_,
-                    target.id,
-                    target.route,
-                    target.scheme,
-                    incident,
-                    notification.occasion,
-                    message,
-                    notification.at,
-                    notification.at,
-                )
-                changed += self.outbox.post(
-                    parcel, folded(notification, self.hostname, _dimension_of)
-                )
-        return changed
+    # -- the store
 
     async def _save(self, parcels: Sequence[Parcel]) -> None:
         batch = Batch()
@@ -408,40 +361,33 @@ class App:
         return watched_of(self.engine, name)
 
     def _snapshot(self, detail: bool) -> Snapshot:
-        now, oldest = time.time(), self.outbox.oldest()
-        outbox = OutboxView(
-            len(self.outbox),
-            self.outbox.sending,
-            self.outbox.dead,
-            max(0.0, now - oldest) if oldest is not None else 0.0,
-        )
         trouble = (
             self.store.trouble,
             self.store.moved_aside,
-            self._config_error,
+            self.reloading.config_error,
             *self.watch.refused.values(),
         )
         return snapshot(
             self.engine,
             Surroundings(
-                now,
+                time.time(),
                 self.started_at,
                 self.ready.is_set(),
                 self.settings.cycle_seconds,
                 self.watch.views,
                 self.sampling.newest,
-                self.files.views,
-                not self._errors,
-                self._config_loaded_at,
-                self._disabled,
-                outbox,
+                self.reloading.views,
+                self.reloading.good,
+                self.reloading.loaded_at,
+                self.reloading.disabled,
+                self.notifier.view(),
                 tuple(self._recent),
                 self._tally,
                 self._ticker.missed_runs,
                 self._ticker.clock_steps,
-                self.post.sent,
-                self.post.failed,
-                self.routes.schemes,
+                self.notifier.sent,
+                self.notifier.failed,
+                self.notifier.routes.schemes,
                 self.sampling.own(),
                 tuple(text for text in trouble if text),
                 self.rights.denied,
@@ -478,41 +424,17 @@ class App:
 
     async def reload(self) -> ReloadReport:
         """Read all rule files, and the routes of the configuration, again, now."""
-        async with self._reloading:
+        async with self._reload_lock:
             if self._tasks is not None:
                 self._supervisor.reloading()
-            self._reload_routes()
-            names = self.routes.names
-            world = await asyncio.to_thread(self.files.read, names)
-            errors = (*world.errors, *([self._config_error] if self._config_error else []))
-            await self._tell_configuration(errors)
-            self._disabled = world.rules.disabled
-            self._take(RulesChanged(world.rules, names))
+            world, errors = await self.reloading.read()
             if self._tasks is not None:
                 await self._caught_up()
                 await self.learn_rights()
                 self._supervisor.ready(self.summary)
             self._pulse.beat()
             rules, denied = world.rules, self.rights.denied
-            return ReloadReport(not errors, len(rules.rules), rules.disabled, tuple(errors), denied)
-
-    def _regroup(self) -> None:
-        """Other units are members of the globs than before."""
-        if self._loaded is not None:
-            self._take(self._loaded)
-
-    def _take(self, loaded: RulesChanged) -> None:
-        """Put rules into force; the same ones again cost nothing."""
-        self._loaded = loaded
-        checks = loaded.rules.checks
-        self.watch.globs({c.service: c.params for c in checks if is_glob(c.service)})
-        now = RulesChanged(expand(loaded.rules, self.watch.members), loaded.routes)
-        if now == self._in_force:
-            return
-        self._in_force = now
-        checks = now.rules.checks[::-1]
-        self.watch.services({c.service: c.params for c in checks if c.service != HOST})
-        self.tell(now)
+            return ReloadReport(not errors, len(rules.rules), rules.disabled, errors, denied)
 
     def rights_wanted(self) -> Sequence[Right]:
         """Return all that the rules may ask of the init systems."""
@@ -614,44 +536,7 @@ class App:
 
     async def test_alert(self, route: str) -> Sequence[TestReport]:
         """Send a test message through each target of a route. Raises KeyError: no such route."""
-        targets = self.routes.targets[route or DEFAULT_ROUTE]
-        text = f"test of route {route or DEFAULT_ROUTE}\nIf you read this, the route works."
-        notification = Notification(Occasion.TEST, route, time.time(), text=text)
-        message = render(notification, self.hostname, _dimension_of)
-        urls = [self.routes.url(target) for target in targets]
-        answers = await asyncio.gather(*(self.dispatch.send(url, message) for url in urls))
-        return [
-            TestReport(target.route, shown(url), receipt is Receipt.DELIVERED, why)
-            for target, url, (receipt, why) in zip(targets, urls, answers, strict=True)
-        ]
-
-    def _reload_routes(self) -> None:
-        """Take the routes as they are configured now; a bad configuration changes nothing."""
-        self._config_error = ""
-        try:
-            settings = self.settings.again() if self.settings.path else self.settings
-            self.routes = Routes(settings.targets(), self.store.key)
-        except SettingsError as error:
-            self._config_error = str(error)
-
-    async def _tell_configuration(self, errors: tuple[str, ...]) -> None:
-        """Tell the default route once when the files become bad, and once when good again."""
-        before, self._errors = self._errors, errors
-        if not errors:
-            self._config_loaded_at = time.time()
-        for error in errors if errors != before else ():
-            log.error("%s", error)
-        if bool(before) == bool(errors):
-            return
-        title = "rule files are good again" if not errors else "a rule file or a route is wrong"
-        body = "\n".join(errors) or "All files are in force."
-        if errors:
-            body += "\nWhat was good before stays in force."
-        notification = Notification(
-            Occasion.CONFIGURATION, DEFAULT_ROUTE, time.time(), text=f"{title}\n{body}"
-        )
-        await self._save(self._post([notification]))
-        self.post.nudge()
+        return await self.notifier.test(route)
 
 
 def _statsd(settings: Settings, hostname: str) -> "Statsd | None":

@@ -148,9 +148,7 @@ async def _main(args: argparse.Namespace, settings: Settings) -> int:
     store = Store(Path(settings.state), machine_id=_machine_id(), boot_id=_boot_id())
     try:
         supervisor = SUPERVISORS[args.ready]()
-        # An inspeqtor.conf is judged by the first reload, like a rule file: a bad one stops nobody.
-        app = App(settings.alone(), store, _detecting(settings), ProcSampler(), supervisor)
-        app.settings = settings
+        app = App(settings, store, _detecting(settings), ProcSampler(), supervisor)
         for warning in settings.warnings():
             logger.warning("%s", warning)
         web = Web(

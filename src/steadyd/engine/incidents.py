@@ -10,11 +10,18 @@ from steadyd.engine.subjects import Subjects
 from steadyd.engine.telling import Telling
 from steadyd.engine.turn import Turn
 from steadyd.evaluation.judge import Judge
-from steadyd.healing.ladder import Ladder, Standing, make_id
+from steadyd.healing.ladder import Ladder, Standing
 from steadyd.model.condition import UP, Comparison, Event, Forecast
 from steadyd.model.decision import Opened
 from steadyd.model.fact import Phase, RuleState
-from steadyd.model.incident import Action, CloseReason, Incident, LineKind, Suppression
+from steadyd.model.incident import (
+    Action,
+    CloseReason,
+    Incident,
+    LineKind,
+    Suppression,
+    make_id,
+)
 from steadyd.model.notification import Occasion
 from steadyd.model.rule import CheckParams, Job, Rule, Severity
 

@@ -10,7 +10,6 @@ step with a time (`after 5m restart`) waits for it; when it falls due, what was 
 did not help until then did not help.
 """
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
@@ -19,7 +18,15 @@ from msgspec.structs import replace
 from steadyd.healing.guard import HOUR, Later, No, Situation, Yes, may_act
 from steadyd.healing.verify import verdict
 from steadyd.model.fact import Answered, Course, Intent, Memory, Moment, Phase, Step
-from steadyd.model.incident import Action, Incident, Line, LineKind, Outcome, Suppression
+from steadyd.model.incident import (
+    Action,
+    Incident,
+    Line,
+    LineKind,
+    Outcome,
+    Suppression,
+    make_id,
+)
 from steadyd.model.rule import Alert, Budget, CheckParams, Deed, Exec, Rule, Verb
 from steadyd.model.rule import Step as Rung
 from steadyd.model.service import UnitStatus
@@ -403,11 +410,6 @@ class Ladder:
 
     def _line(self, action: Action, kind: LineKind, text: str) -> None:
         self._out.lines.append(Line(action.incident, self._now.wall, kind, text))
-
-
-def make_id(*parts: str) -> str:
-    """Make an id that is the same for the same parts."""
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _rest(rule: Rule, done: Collection[str]) -> list[Rung]:

@@ -1,5 +1,6 @@
 """What became of a rule that fired: the incident, the actions taken, and the story line by line."""
 
+import hashlib
 from enum import StrEnum
 
 from msgspec import Struct
@@ -122,3 +123,8 @@ class Line(Struct, frozen=True):
     text: str
     value: float | None = None
     threshold: float | None = None
+
+
+def make_id(*parts: str) -> str:
+    """Make an id that is the same for the same parts."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
