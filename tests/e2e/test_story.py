@@ -295,7 +295,7 @@ def kind(message: str) -> str:
     """Return what a message tells of an incident."""
     if "recovered after" in message or ": was " in message:
         return "the end"
-    return "giving up" if "nothing more is tried" in message else "the beginning"
+    return "giving up" if "nothing more is tried" in message.lower() else "the beginning"
 
 
 SENDING = """
