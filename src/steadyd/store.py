@@ -32,6 +32,7 @@ from steadyd.model.silence import Silence
 VERSION = 2
 DAY = 86_400.0
 KEEP_INCIDENTS = 30 * DAY
+KEEP_VERBS = 7 * DAY  # as far as budgets look back
 KEEP_DEAD = 90 * DAY
 KEEP_SETTLED = DAY
 MAX_PAGES = 65_536  # of 4 KiB: 256 MiB in all
@@ -191,7 +192,7 @@ class Store:
             )
             recent = self._rows(
                 "SELECT data FROM actions WHERE ran AND asked_at > ? ORDER BY asked_at",
-                time.time() - DAY,
+                time.time() - KEEP_VERBS,
             )
             jobs = self._rows("SELECT key, value FROM meta WHERE key LIKE 'job %'")
             kept = dict(self._rows("SELECT key, value FROM meta WHERE key IN (?, ?)", *_KEPT))

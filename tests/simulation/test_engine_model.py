@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
+from steadyd.model.condition import UP as UP_METRIC
 from steadyd.model.condition import Hold
 from steadyd.model.fact import Answered, Bound, Intent, Step, UnitSeen, UnitUnknown
 from steadyd.model.incident import Outcome, Suppression
@@ -56,6 +57,7 @@ class Daemon(RuleBasedStateMachine):
             assert not self.flying, "two actions on one unit"
             assert not self.world.kill_switch
             assert not self.status_is_stopped()
+            assert self.is_true(intent), "a verb on a condition that is not known to be true"
             self.asked[intent.action.id] = (self.world.now, intent)
             self.flying[intent.action.id] = intent
         for notification in step.notifications:
@@ -65,6 +67,15 @@ class Daemon(RuleBasedStateMachine):
             assert self.told[key] == 1, "told twice"
             if notification.occasion is not Occasion.OPENED:
                 assert (notification.incident.id, Occasion.OPENED) in self.told
+
+    def is_true(self, intent: Intent) -> bool:
+        """Tell whether the readings of this moment make the rule of an action true."""
+        key = self.world.kept.incidents[intent.action.incident].rule_key
+        metrics = self.world.engine.rules[key].metrics
+        read = {metric: self.world.engine.reading("web", metric).value for metric in metrics}
+        if UP_METRIC in metrics:  # our own verb makes it unknown as soon as it is asked
+            return self.world.engine.subjects["web"].up_since is None
+        return all(value is not None and value > 100 for value in read.values())
 
     def status_is_stopped(self) -> bool:
         status = self.world.engine.subjects["web"].status

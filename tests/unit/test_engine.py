@@ -9,7 +9,7 @@ from steadyd.model.condition import Amount, Hold
 from steadyd.model.fact import Answered, Bound, Step, Unbound, UnitSeen, UnitUnknown
 from steadyd.model.incident import CloseReason, LineKind, Outcome, Suppression
 from steadyd.model.notification import Occasion
-from steadyd.model.rule import Alert, Budget, CheckParams, Source, Verb
+from steadyd.model.rule import Alert, Budget, CheckParams, Rule, Source, Verb
 from steadyd.model.service import ServiceState
 from tests.fakes.world import (
     ALERT,
@@ -362,3 +362,105 @@ def test_a_verb_under_way_when_its_rule_is_taken_away_has_an_unknown_outcome() -
     done = world.kept.actions[action.id]
     assert (done.outcome, done.finished_at is not None) == (Outcome.UNKNOWN, True)
     assert world.engine.ladder.actions == {}
+
+
+def test_no_verb_runs_on_a_condition_that_is_not_known() -> None:
+    rules = (rule(BIG, ALERT, RELOAD, RESTART, params=CheckParams(cooldown=60, verify=30)),)
+    world = World(*rules)
+    world.step(Answered(world.open_on_big().id), after=1)
+    steps = [world.tick(None) for _ in range(40)]
+
+    assert [i for step in steps for i in step.intents] == []
+    assert outcomes(steps) == []  # it is not known either whether it helped
+    steps = [world.tick(101), world.tick(101)]
+    assert outcomes(steps) == [Outcome.NOT_HEALED]
+    assert [i.action.verb for step in steps for i in step.intents] == [Verb.RESTART]
+
+
+def test_a_second_look_without_data_runs_no_verb() -> None:
+    world = World(rule(BIG, ALERT, RELOAD))
+    world.tick(1)
+    world.tick(101)
+
+    assert world.wake(None).intents == []
+    assert [i.action.verb for i in world.tick(101).intents] == [Verb.RELOAD]
+
+
+def test_a_deferred_verb_waits_after_a_crash_of_ours_for_a_fresh_reading() -> None:
+    rules = (rule(BIG, ALERT, RELOAD, params=CheckParams(cooldown=60, verify=10)),)
+    world = World(*rules)
+    world.step(Answered(world.open_on_big().id), after=1)
+    world.tick(1)
+    world.tick(1)
+    world.tick(101, after=1)
+    assert world.wake(101).intents == []  # the cooldown defers it
+    again = world.reborn(*rules, away=70)
+    steps = [again.step(Bound("web", "systemd", "web.service"), UnitSeen(UP))]
+    steps += [again.tick(1), again.tick(1)]
+
+    assert [i for step in steps for i in step.intents] == []
+    assert occasions(steps[-1]) == [Occasion.CLOSED]
+
+
+def test_what_was_deferred_is_confirmed_by_a_fresh_reading_when_it_may_go() -> None:
+    world = World(rule(BIG, ALERT, RELOAD, params=CheckParams(cooldown=60, verify=10)))
+    world.step(Answered(world.open_on_big().id), after=1)
+    world.tick(1)
+    world.tick(1)
+    world.tick(101, after=1)
+    world.wake(101)
+    while (at := world.engine.wake_at()) is not None and world.now + CYCLE <= at:
+        world.tick(101)
+
+    assert world.wake(1).intents == []
+    assert [i.action.verb for i in world.tick(101).intents] == [Verb.RELOAD]
+
+
+def test_an_edit_of_the_cooldown_reaches_a_verb_that_it_defers() -> None:
+    def file(cooldown: float) -> Rule:
+        return rule(BIG, ALERT, RELOAD, params=CheckParams(cooldown=cooldown, verify=10))
+
+    world = World(file(3600))
+    world.step(Answered(world.open_on_big().id), after=1)
+    world.tick(1)
+    world.tick(1)
+    world.tick(101)
+    assert world.wake(101).intents == []
+    steps = [world.files(file(1)), world.tick(101)]
+
+    assert [i.action.verb for step in steps for i in step.intents] == [Verb.RELOAD]
+
+
+def test_a_timed_alert_that_an_edit_adds_to_an_open_incident_is_sent() -> None:
+    world = World(rule(BIG, ALERT))
+    world.tick(1)
+    world.tick(101)
+    world.files(rule(BIG, ALERT, Alert("ops", after=60)))
+    steps = [world.tick(101) for _ in range(6)]
+
+    assert [n.route for step in steps for n in step.notifications] == ["ops"]
+
+
+def test_a_verb_of_which_the_answer_was_lost_has_its_time_before_the_next_one() -> None:
+    rules = (rule(BIG, ALERT, RELOAD, RESTART, params=CheckParams(cooldown=1)),)
+    world = World(*rules)
+    world.open_on_big()
+    again = world.reborn(*rules)
+    asked = again.now
+    steps = [again.step(Bound("web", "systemd", "web.service"), UnitSeen(UP))]
+    while not steps[-1].intents:
+        steps.append(again.tick(101))
+
+    assert again.now - asked >= 300  # what a reload has by default
+
+
+def test_a_budget_of_a_week_is_kept_for_a_week() -> None:
+    params = CheckParams(cooldown=1, verify=10, budget=Budget(2, 7 * 86_400))
+    world = World(rule(BIG, ALERT, RELOAD, params=params))
+    asked = []
+    for _ in range(4):
+        step = world.tick(1), world.tick(1), world.tick(101, after=86_400.0), world.wake(101)
+        asked += [i for each in step for i in each.intents]
+        world.step(*(Answered(i.action.id) for each in step for i in each.intents))
+
+    assert len(asked) == 2

@@ -240,6 +240,7 @@ class Engine:
                 self._rule_gone(key, fresh)
         self.rules = self._incidents.rules = rules
         self._subjects.changed(fact.rules.checks)
+        self.ladder.reconsider()
         self._by_service = {name: [] for name in self.subjects}
         for rule in rules.values():
             self._by_service[rule.service].append(rule)
@@ -308,11 +309,13 @@ class Engine:
 
     def _sampled(self, fact: Sampled) -> None:
         now = self._turn.now
+        if fact.tick:
+            self._subjects.ticked_at = now.mono
         for name in self.subjects if fact.rules is None else fact.readings:
             subject = self.subjects[name]
             if not fact.tick and name not in fact.readings:
                 continue
-            subject.readings = fact.readings.get(name, {})
+            subject.readings, subject.sampled_at = fact.readings.get(name, {}), now.mono
             if fact.tick:
                 self._counted(subject)
                 self._judge.remember(name, now)

@@ -27,6 +27,7 @@ from steadyd.model.rule import CheckParams, Job, Rule, Severity
 
 SECOND_LOOK = 0.25  # seconds; a fork doubles a process sum for milliseconds (language.md)
 ABSENT = 300.0  # seconds after which the incident of an absent subject is withdrawn
+FRESH = 1.0  # seconds for which a reading is one of this moment
 SUMS = ("memory", "process")  # families that sum over processes
 
 
@@ -190,6 +191,7 @@ class Incidents:
         del self._by_rule[incident.rule_key]
         self._dark.pop(incident.rule_key, None)
         self._put(replace(incident, rule_key=heir.key, rule=str(heir), source=str(heir.source)))
+        self._ladder.hand_over(incident, heir)
 
     # -- how it ends
 
@@ -266,6 +268,8 @@ class Incidents:
 
     def _standing(self, incident: Incident, rule: Rule) -> Standing:
         subject = self._subjects.by_name[rule.service]
+        look = self._judge.look(rule, self._turn.now)
+        sampled = self._judge.plans[rule.key].sampled
         silence = self._silences.muting(rule.service, rule.key)
         until = self._told_at(incident)
         muted = Suppression(silence.kind) if silence else None
@@ -278,6 +282,8 @@ class Incidents:
             subject.status,
             self._subjects.unit_of(rule.params.depends),
             self._subjects.others(subject),
+            look.goes_on(rule),
+            not sampled or self._turn.now.mono - self._subjects.read_at(subject) < FRESH,
             self._judge.window_open(rule, self._turn.now),
             muted,
             until if silence is None else self._turn.mono(silence.until),

@@ -1,5 +1,6 @@
 """The services (and the host) by name, the units they stand for, and what was told of those."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
@@ -35,6 +36,7 @@ class Subjects:
             for key, value in units.items()
             for init, _, unit in [key.partition(" ")]
         }
+        self.ticked_at = -math.inf  # when all were read, or known to read the same
         self.revision = 0  # of what is watched where; not of what is read
         self._by_unit: dict[UnitKey, list[Subject]] = {}
         self._groups: dict[str, frozenset[UnitKey]] = {}
@@ -52,6 +54,10 @@ class Subjects:
     def others(self, subject: Subject) -> frozenset[UnitKey]:
         """Return the units of the others in the group of a service."""
         return self._groups.get(subject.params.group, frozenset()) - {subject.unit}
+
+    def read_at(self, subject: Subject) -> float:
+        """Return when (monotonic) what is known of a subject was read."""
+        return max(subject.sampled_at, self.ticked_at)
 
     def absent_since(self, name: str) -> float | None:
         """Return since when (monotonic) a service is not there, None while it is."""

@@ -36,6 +36,12 @@ class Look(Struct, frozen=True):
     ends: bool | None = None
     open: bool = True
 
+    def goes_on(self, rule: Rule) -> bool | None:
+        """Tell whether an open incident of the rule still has something to heal; None: unknown."""
+        if rule.until is None:
+            return self.true
+        return None if self.ends is None else not self.ends
+
 
 def step(
     rule: Rule, state: RuleState, look: Look, at: float, *, tick: bool, cycle: float

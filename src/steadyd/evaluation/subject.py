@@ -3,6 +3,8 @@
 Also counts restarts and crashes of units, by cause (contract.md, section 5).
 """
 
+import math
+
 from msgspec import Struct, field
 from msgspec.structs import replace
 
@@ -39,6 +41,7 @@ class Subject(Struct):
     status: UnitStatus | None = None
     reason: str = "not looked up yet"
     readings: Readings = field(default_factory=dict)
+    sampled_at: float = -math.inf
     acting_since: float | None = None
     absent_since: float | None = None
     gained: dict[MetricId, float] = field(default_factory=dict)

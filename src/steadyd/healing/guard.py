@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from steadyd.model.incident import Suppression
 from steadyd.model.rule import CheckParams, Verb
-from steadyd.model.service import UnitStatus
+from steadyd.model.service import ServiceState, UnitStatus
 
 HOUR = 3600.0
 EXEC = "exec"
@@ -97,7 +97,7 @@ def _by_possibility(s: Situation) -> Answer | None:
     if s.verb == EXEC:
         why = "its program is not among those that [exec] allow names"
         return None if s.allowed else No(Suppression.IMPOSSIBLE, why, next_step=True)
-    if s.status is None:
+    if s.status is None or s.status.state is ServiceState.UNKNOWN:
         return Later(Suppression.BUSY, "the state of the unit is unknown")
     if s.status.stopped:
         return No(Suppression.STOPPED, "somebody stopped the service: that is not undone")

@@ -31,13 +31,17 @@ from steadyd.model.rule import Alert, Budget, CheckParams, Deed, Exec, Rule, Ver
 from steadyd.model.rule import Step as Rung
 from steadyd.model.service import UnitStatus
 
-DAY = 86_400.0
+LONGEST = 7 * 86_400.0  # seconds that a cooldown or a budget may look back
 _SLACK = 1e-3  # seconds by which a timer may be early
+_SOON = 0.25  # seconds after which a step that is free to go gets its fresh reading
 UnitKey = tuple[str, str]
 
 
 class Standing(Struct, frozen=True):
-    """Where the rule of an incident and its unit stand at this moment."""
+    """Where the rule of an incident and its unit stand at this moment.
+
+    Nothing is asked unless `holds` is true on a `fresh` reading.
+    """
 
     rule: Rule
     phase: Phase
@@ -45,6 +49,8 @@ class Standing(Struct, frozen=True):
     status: UnitStatus | None
     above: UnitKey | None = None  # the unit of what the service depends on
     group: frozenset[UnitKey] = frozenset()  # the units of the others of its group
+    holds: bool | None = True  # whether there is still something to heal; None: not known
+    fresh: bool = True  # that is known from a reading of this moment
     window_open: bool = True
     muted: Suppression | None = None
     muted_until: float | None = None  # monotonic
@@ -114,7 +120,7 @@ class Ladder:
     def wants_look(self, incident: str, now: float) -> bool:
         """Tell whether a step waits for a fresh look at the value."""
         course = self.courses.get(incident)
-        times = (course.confirm_at, course.due_at) if course else ()
+        times = (course.confirm_at, course.due_at, course.retry_at) if course else ()
         return any(at is not None and at <= now for at in times)
 
     # -- the course of one incident
@@ -136,6 +142,17 @@ class Ladder:
         """Start the ladder of an incident now: it opened inside a silence that is over."""
         course = replace(self.courses[incident.id], opened=self._now.mono, retry_at=None)
         self._put(incident.id, replace(course, due_at=_due_at(rule, course)))
+
+    def hand_over(self, incident: Incident, rule: Rule) -> None:
+        """Go on by the steps of the changed self of a rule."""
+        course = self.courses[incident.id]
+        self._put(incident.id, replace(course, due_at=_due_at(rule, course)))
+
+    def reconsider(self) -> None:
+        """Ask again for what was deferred: parameters may be others now."""
+        for id_, course in list(self.courses.items()):
+            if course.deferred is not None and course.retry_at is not None:
+                self._put(id_, replace(course, retry_at=None))
 
     def close(
         self, incident: Incident, rule: Rule | None, *, recovered: bool
@@ -162,6 +179,10 @@ class Ladder:
             course = self.courses[incident.id]
             answer = may_act(self._situation(at, deed, course))
             match answer:
+                case Yes() if not at.fresh:
+                    again = replace(course, retry_at=self._now.mono + _SOON)
+                    self._put(incident.id, again)
+                    break
                 case Yes():
                     self._ask(incident, at, deed)
                     break
@@ -176,7 +197,8 @@ class Ladder:
         """Return the alerts of later steps that fell due; they are taken as sent."""
         course = self.courses[incident.id]
         elapsed = self._now.mono - course.opened
-        if at.phase is not Phase.FIRING or course.due_at is None or at.muted is not None:
+        still = at.phase is Phase.FIRING and at.holds
+        if not still or course.due_at is None or at.muted is not None:
             return []
         due = [
             step
@@ -243,6 +265,9 @@ class Ladder:
         why = "steadyd ended before the init system answered"
         action = self._outcome(action, Outcome.UNKNOWN, why)
         self._release(action)
+        if course := self.courses.get(action.incident):  # it may have been carried out all the same
+            window = params.get(action.incident, CheckParams()).verify_seconds(action.verb)
+            self._put(action.incident, replace(course, retry_at=self._now.mono + window))
         return action
 
     # -- inside
@@ -251,7 +276,7 @@ class Ladder:
         """Return the next step that is more than to tell, if its time has come."""
         course = self.courses[incident.id]
         waits = max(course.confirm_at or 0.0, course.retry_at or 0.0) > self._now.mono
-        if course.action or waits or at.phase is not Phase.FIRING:
+        if course.action or waits or at.phase is not Phase.FIRING or not at.holds:
             return None
         return self._next(at.rule, course)
 
@@ -265,7 +290,7 @@ class Ladder:
     def _judge_healing(self, incident: Incident, at: Standing) -> tuple[str, ...]:
         course = self.courses[incident.id]
         action = self.actions.get(course.action)
-        if action is None or course.verify_until is None:
+        if action is None or course.verify_until is None or at.holds is None:
             return ()
         recovering = at.phase is Phase.RECOVERING
         until, follower = course.verify_until, self._next(at.rule, course)
@@ -308,7 +333,7 @@ class Ladder:
         verb = action.verb
         unit = (action.init, action.unit)
         self._running[unit] = action.id
-        times = [when for when in self._verbs.get(unit, ()) if self._now.mono - when < DAY]
+        times = [when for when in self._verbs.get(unit, ()) if self._now.mono - when < LONGEST]
         self._verbs[unit] = [*times, self._now.mono]
         course = self.courses[incident.id]
         done = (*course.done, str(deed))

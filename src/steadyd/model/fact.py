@@ -257,7 +257,7 @@ class Memory(Struct, frozen=True):
     """What the store remembers when the daemon starts.
 
     `same_boot` tells whether monotonic times in it still mean something; `alive` is the wall-clock
-    time at which the daemon was seen last. `recent` are the verbs of the last day, oldest first.
+    time at which the daemon was seen last. `recent` are the verbs of the last week, oldest first.
     """
 
     states: Mapping[str, RuleState] = field(default_factory=dict)

@@ -151,17 +151,19 @@ class _Run:
         times += self._marked[-1:]
         return max(min(times), tick + 1)
 
-    def _restless(self) -> bool:
-        """Tell whether a ladder may go on at any tick."""
-        engine = self._engine
+    def _restless(self) -> set[str]:
+        """Return the rules of which the ladder may go on at any tick."""
+        engine, found = self._engine, set()
         for incident in engine.incidents.values():
             if incident.id in self._spent:
                 continue
             rule = engine.rules[incident.rule_key]
-            if rule.deeds and not engine.ladder.spent(incident, rule):
-                return True
-            self._spent.add(incident.id)
-        return False
+            waits = engine.ladder.courses[incident.id].due_at is not None
+            if waits or (rule.deeds and not engine.ladder.spent(incident, rule)):
+                found.add(rule.key)
+            else:
+                self._spent.add(incident.id)
+        return found
 
     def _tick(self, tick: int) -> None:
         recording, engine = self._recording, self._engine
@@ -172,7 +174,7 @@ class _Run:
         for told in marked.values():
             facts += told
         if self._skip:
-            chosen = self._chosen(tick, marked)
+            chosen = self._chosen(tick, marked) | self._restless()
             names = {self._index[key].service for key in chosen}
             services = sorted(names, key=self._order.__getitem__)
         readings = {name: recording.readings(name, self._read[name], tick) for name in services}

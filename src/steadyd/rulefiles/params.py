@@ -15,6 +15,7 @@ INITS: Final = ("systemd", "upstart", "sysvinit", "openrc", "runit", "s6", "supe
 _SIGNALS: Final = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH", "TTIN", "TTOU", "CONT")
 MIGHTY: Final = ("KILL", "STOP")  # end or freeze whatever they meet
 _LONGEST: Final = 1000  # characters of a path or of a text to match
+_LOOK_BACK: Final = 7 * 86_400.0  # seconds for which verbs are remembered
 _BUDGET: Final = re.compile(r"([0-9]{1,6})/(.*)", re.DOTALL)
 
 
@@ -44,11 +45,18 @@ def _yes(value: str) -> bool:
 def _budget(value: str) -> Budget:
     found = _BUDGET.fullmatch(value)
     try:
-        if found is not None:
-            return Budget(int(found[1]), amounts.duration(found[2]))
+        if found is not None and 0 < (seconds := amounts.duration(found[2])) <= _LOOK_BACK:
+            return Budget(int(found[1]), seconds)
     except amounts.BadNumber:
         pass
-    raise _BadValue("a number and a duration such as 3/1h")
+    raise _BadValue("a number and a duration of at most 7d, such as 3/1h")
+
+
+def _cooldown(value: str) -> float:
+    seconds = _duration(value)
+    if seconds > _LOOK_BACK:
+        raise _BadValue("a duration of at most 7d, such as 90s or 5m")
+    return seconds
 
 
 def _severity(value: str) -> Severity:
@@ -103,7 +111,7 @@ def _port(value: str) -> int:
 # Obeyed: the keys are the names of the fields of CheckParams.
 _OBEYED: Final[dict[str, Callable[[str], object]]] = {
     "owner": _text,
-    "cooldown": _duration,
+    "cooldown": _cooldown,
     "budget": _budget,
     "dry_run": _yes,
     "verify": _duration,
