@@ -1,7 +1,7 @@
 """`steadyd`, also as `python -m steadyd`."""
 
+import errno
 import io
-import os
 import sys
 from collections.abc import Sequence
 
@@ -14,12 +14,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is no failure
             stream.reconfigure(errors="replace")
     try:
-        return cli.main(sys.argv[1:] if argv is None else argv)
+        code = cli.main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of a pipe has gone: there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        cli.hush()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        cli.hush()
+        return cli.fail(f"cannot write the answer: {error.strerror}", 1)
+    return code
 
 
 if __name__ == "__main__":

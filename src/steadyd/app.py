@@ -7,6 +7,7 @@ starts it again, and the store brings everything back.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -32,6 +33,7 @@ from steadyd.model.fact import (
     Sampled,
     Silenced,
     Step,
+    condensed,
 )
 from steadyd.model.incident import Action, Incident, LineKind, make_id
 from steadyd.model.metric import Dimension, MetricId, Readings, Subject
@@ -45,6 +47,7 @@ from steadyd.model.silence import Silence, SilenceKind
 from steadyd.model.snapshot import TICKS, Chapter, Snapshot, Watched, Why
 from steadyd.ports import (
     Denied,
+    HistoryUnreadable,
     InitSystem,
     ReloadReport,
     Right,
@@ -71,7 +74,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FRESH = 1.0  # seconds for which a sample serves several scrapes
-MOST_FACTS = 20_000  # queued facts; beyond, everything is listed anew
+MOST_FACTS = 20_000  # queued facts; beyond, what a later one says better is dropped
 FIRST_LOOK = 5.0  # seconds to wait for the init systems before the first tick
 HOUSEKEEPING = 3600.0
 SAVE = 300.0  # seconds of history that may be lost if we are killed
@@ -124,17 +127,20 @@ class App:
         self._statsd = _statsd(settings, self.hostname)
         self._supervisor = supervisor
         self._facts: deque[Fact] = deque()
+        self._dense = 0  # facts that were left when they were too many
         self._wake, self._pulse = asyncio.Event(), Pulse()
         self._waiting: list[asyncio.Event] = []
         self._reload_lock = asyncio.Lock()
-        self._recent: deque[Action] = deque(maxlen=RECENT)
+        self._recent: list[Action] = []  # newest first
         self._tasks: asyncio.TaskGroup | None = None
+        self._asked_again = False  # for a reload, before there were tasks
 
     # -- the flow
 
     async def run(self, *others: Coroutine[Any, Any, None]) -> None:
         """Run, with `others` beside, until cancelled. Raises what a task raised: that is a bug."""
-        self._recent.extend(await self.store.actions(RECENT))
+        with contextlib.suppress(HistoryUnreadable):  # the store says so
+            self._recent.extend(await self.store.actions(RECENT))
         await self.reload()
         self._ticker.every(self.settings.cycle_seconds, self._tick)
         try:
@@ -142,7 +148,7 @@ class App:
                 self._tasks = group
                 rules = RuleWatch(self.settings.rules)
                 for task in (
-                    rules.run(lambda: self.begin(self.reload())),
+                    rules.run(self.reload_soon),
                     self.watch.run(),
                     self._ticker.run(),
                     self._decide(),
@@ -151,6 +157,8 @@ class App:
                     *others,
                 ):
                     group.create_task(task)
+                if self._asked_again:
+                    self.reload_soon()
                 await self._first_look()
                 await self._tick()  # so that rules know what was before, whatever comes now
                 await self._caught_up()
@@ -172,10 +180,10 @@ class App:
 
     def tell(self, fact: Fact) -> None:
         """Queue a fact."""
-        if len(self._facts) >= MOST_FACTS:
-            self._facts.clear()
+        if len(self._facts) >= max(MOST_FACTS, 2 * self._dense):
+            self._facts = deque(condensed(self._facts))
+            self._dense = len(self._facts)
             self._tally.overflows += 1
-            self.watch.look_again()
         self._facts.append(fact)
         self._wake.set()
 
@@ -249,7 +257,14 @@ class App:
             yield subject.name, subject.status.state if subject.status else ServiceState.UNKNOWN
 
     def _kill_switch(self) -> bool:
-        return os.path.exists(self.settings.actions.kill_switch)
+        """Tell whether the file is there, or cannot be looked for."""
+        try:
+            os.lstat(self.settings.actions.kill_switch)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     async def _act(self, intent: Intent) -> None:
         if intent.command:
@@ -305,6 +320,13 @@ class App:
             batch.past(pieces)
             await self._write(batch)
 
+    def reload_soon(self) -> None:
+        """Reload beside; while we start, as soon as that is possible."""
+        if self._tasks is None:
+            self._asked_again = True
+        else:
+            self.begin(self.reload())
+
     def begin(self, work: Coroutine[Any, Any, object]) -> None:
         """Do something beside, as a task of the daemon."""
         if self._tasks is None:
@@ -338,10 +360,8 @@ class App:
             self._tally.suppress(service, reason)
         for service, verb, outcome in step.outcomes:
             self._tally.outcome(service, verb, outcome)
-        kept = {action.id for action in step.actions.values()}
-        self._recent = deque(
-            [*step.actions.values(), *(a for a in self._recent if a.id not in kept)], RECENT
-        )
+        known = {action.id: action for action in self._recent} | step.actions
+        self._recent = sorted(known.values(), key=lambda a: a.asked_at, reverse=True)[:RECENT]
         services = {action.incident: action.service for action in self._recent}
         incidents = {**self.engine.incidents, **step.incidents}
         services |= {id: incident.service for id, incident in incidents.items()}

@@ -43,6 +43,10 @@ class VerbFailed(InitError):
     """The init carried the verb out and it failed, or it did not end before the deadline."""
 
 
+class HistoryUnreadable(Exception):
+    """What was stored cannot be read back now; str() names the file and the reason."""
+
+
 class InitReached(Struct, frozen=True):
     """The init system answers (again)."""
 

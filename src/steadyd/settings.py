@@ -5,6 +5,7 @@ error names the file, the key and the mend; an unknown key names the nearest kno
 """
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 DEFAULT_FILE = "/etc/steadyd/steadyd.toml"
 CONF = "inspeqtor.conf"  # in a folder of rules
 LARGEST_SECRET = 65_536
+LARGEST_FILE = 1_048_576
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class SettingsError(Exception):
@@ -129,7 +132,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def again(self) -> "Settings":
         """Return what the file and the same command line say now. Raises SettingsError."""
-        return load(self.path or None, self.over)
+        return load(self.path or None, self.over, strict=True)
 
     def secret(self, text: str, what: str) -> str:
         """Return a value, with `file:NAME` read from that file. Raises SettingsError."""
@@ -147,7 +150,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         beside = Path(self.path).parent if self.path else Path.cwd()
         own = {
-            name: tuple(_url(text, f"route {name}", beside) for text in urls)
+            name: tuple(_target(text, f"route {name}", beside) for text in urls)
             for name, urls in self.alone().routes.items()
         }
         lent: dict[str, tuple[str, ...]] = {}
@@ -163,12 +166,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [warning for conf in _confs(self.rules) for warning in conf.warnings]
 
 
-def load(path: str | None, over: Mapping[str, Any] | None = None) -> Settings:
+def load(
+    path: str | None, over: Mapping[str, Any] | None = None, *, strict: bool = False
+) -> Settings:
     """Read a configuration; None: the one at its default place, if there is one.
 
-    `over` has the form of the file and goes over it. Raises SettingsError.
+    `over` has the form of the file and goes over it; a `strict` reader must be able to read what
+    is there. Raises SettingsError.
     """
-    named, data = _read(path)
+    named, data = _read(path, strict)
     over = over or {}
     for key, value in over.items():
         table = data.get(key, {})
@@ -213,19 +219,26 @@ def _borrow(settings: Settings, given: frozenset[str]) -> Settings:
     )
 
 
-def _read(path: str | None) -> tuple[str, dict[str, Any]]:
-    """Return the path and the contents of a file; the default one may be missing."""
+def _read(path: str | None, strict: bool) -> tuple[str, dict[str, Any]]:
+    """Return the path and the contents of a file; the default one may be missing.
+
+    Unless `strict` it may also be one that we may not read: then we are somebody who only asks.
+    """
     named = path or DEFAULT_FILE
     try:
-        return named, tomllib.loads(Path(named).read_text("utf-8"))
+        with open(named, "rb") as file:
+            text = file.read(LARGEST_FILE + 1)
+        if len(text) > LARGEST_FILE:
+            raise SettingsError(f"{named}: it is larger than {LARGEST_FILE} bytes")
+        return named, tomllib.loads(text.decode("utf-8"))
     except FileNotFoundError as error:
         if path is not None:
             raise SettingsError(f"{named}: there is no such file") from error
     except PermissionError as error:
-        if path is not None:
-            raise SettingsError(f"{named}: {error.strerror}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{named}: {error}") from error
+        if path is not None or strict:
+            raise SettingsError(f"{named}: {error.strerror}; let our user read it") from error
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{named}: {_one_line(error)}") from error
     return "", {}
 
 
@@ -240,7 +253,16 @@ def check(settings: Settings) -> Settings:
         try:
             parse(text)
         except ValueError as error:
-            raise SettingsError(f"{where}: {what}: `{text}` {error}") from error
+            said = f"`{_one_line(text)}` {error}"
+            raise SettingsError(f"{where}: {what}: {said}") from error
+    for what, texts in (
+        ("rules", settings.rules),
+        ("state", (settings.state,)),
+        ("control", (settings.control,)),
+        ("web.config_file", (settings.web.config_file,)),
+    ):
+        if any("\0" in str(text) for text in texts):
+            raise SettingsError(f"{where}: {what}: a path cannot hold a NUL")
     try:
         defaults_of(settings.defaults)
     except ValueError as error:
@@ -300,12 +322,16 @@ def _known(
             _known(value, inner, path, f"{prefix}{key}.")
 
 
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
 def _without_root(text: str) -> str:
     return text.replace("`$.", "`")
 
 
 def _url(text: str, what: str, beside: Path) -> str:
-    """Return a URL as it is to be used; `file:NAME` is looked up among the credentials first."""
+    """Return a text as it is to be used; `file:NAME` is looked up among the credentials first."""
     if not text.startswith("file:") or text.startswith("file://"):
         return text
     name = text.removeprefix("file:")
@@ -313,10 +339,32 @@ def _url(text: str, what: str, beside: Path) -> str:
     places = [Path(credentials) / name] if credentials and "/" not in name else []
     places.append(beside / name)
     for place in places:
-        if place.exists():
+        if _is_there(place, what):
             return _secret(place, what)
     looked = " or ".join(str(place) for place in places)
     raise SettingsError(f"{what}: there is no {looked}")
+
+
+def _is_there(place: Path, what: str) -> bool:
+    try:
+        os.stat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{what}: cannot read {_one_line(place)}: {_why(error)}") from error
+    return True
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or _one_line(error)
+
+
+def _target(text: str, what: str, beside: Path) -> str:
+    """Return an Apprise URL. Raises SettingsError, which does not say what it is: a secret."""
+    url = _url(text, what, beside)
+    if not _SCHEME.match(url):
+        raise SettingsError(f"{what}: a target is no URL; write SCHEME://…, or file:NAME")
+    return url
 
 
 def _secret(place: Path, what: str) -> str:
@@ -330,8 +378,8 @@ def _secret(place: Path, what: str) -> str:
             if mode & 0o004:
                 raise SettingsError(f"{what}: {place} may be read by everybody: chmod o-r {place}")
             text = file.read(LARGEST_SECRET).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{what}: cannot read {place}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{what}: cannot read {_one_line(place)}: {_why(error)}") from error
     if not text:
         raise SettingsError(f"{what}: {place} is empty; write one URL into it")
     return text

@@ -9,6 +9,7 @@ keeps a second instance out. Design: design.md, section 10.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import secrets
@@ -28,6 +29,7 @@ from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.job import JobState
 from steadyd.model.notification import Parcel, ParcelState
 from steadyd.model.silence import Silence
+from steadyd.ports import HistoryUnreadable
 
 VERSION = 2
 DAY = 86_400.0
@@ -254,14 +256,12 @@ class Store:
 
     def get(self, path: str) -> str | None:
         """Return the last good text of a rule file."""
-        with self._lock:
-            rows = self._rows("SELECT text FROM last_good WHERE path = ?", path)
+        rows = self._kept("SELECT text FROM last_good WHERE path = ?", path)
         return str(rows[0][0]) if rows else None
 
     def paths(self) -> list[str]:
         """Return the rule files of which a text is kept."""
-        with self._lock:
-            return [str(path) for (path,) in self._rows("SELECT path FROM last_good")]
+        return [str(path) for (path,) in self._kept("SELECT path FROM last_good")]
 
     def put(self, path: str, text: str) -> None:
         """Remember a good text of a rule file."""
@@ -296,10 +296,8 @@ class Store:
             with self._db:
                 self._retain()
 
-        try:
+        with contextlib.suppress(HistoryUnreadable):  # `trouble` says so
             await self._read(work)
-        except sqlite3.Error as error:
-            self.trouble = f"cannot write {self.folder / 'state.db'}: {error}"
 
     def close(self) -> None:
         """Write what is queued and let the folder go."""
@@ -310,10 +308,23 @@ class Store:
 
     # -- inside
 
+    def _kept(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return rows, none where they cannot be read: what is in memory goes on without them."""
+        try:
+            with self._lock:
+                return self._rows(sql, *values)
+        except sqlite3.Error as error:
+            self.trouble = f"cannot read {self.folder / 'state.db'}: {error}"
+            return []
+
     async def _read(self, work: Callable[[], T]) -> T:
         def locked() -> T:
-            with self._lock:
-                return work()
+            try:
+                with self._lock:
+                    return work()
+            except (sqlite3.Error, msgspec.MsgspecError) as error:
+                self.trouble = f"cannot read {self.folder / 'state.db'}: {error}"
+                raise HistoryUnreadable(self.trouble) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, locked)
 
@@ -387,26 +398,40 @@ def _unusable(db: sqlite3.Connection, path: Path, read_all: Callable[[], None]) 
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             return f"newer-{version}"
+        if version < 0:
+            return "corrupt"
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA max_page_count = {MAX_PAGES}")
         db.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
-        if version == 0:
-            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
-        elif path.stat().st_size < CHECK_BELOW and _rotten(db):
+        if version and path.stat().st_size < CHECK_BELOW and _rotten(db):
             return "corrupt"
-        else:
-            for older in range(version, VERSION):
-                steps = f"{MIGRATIONS[older]} PRAGMA user_version = {older + 1};"
-                db.executescript(f"BEGIN; {steps} COMMIT")
+        _bring_up_to_date(db, path, version)
         read_all()
     except sqlite3.OperationalError as error:
         if any(word in str(error) for word in ROTTEN):
             return "corrupt"
         raise
-    except (sqlite3.DatabaseError, msgspec.MsgspecError):
+    except (sqlite3.DatabaseError, msgspec.MsgspecError, TypeError):
         return "corrupt"
     return ""
+
+
+def _bring_up_to_date(db: sqlite3.Connection, path: Path, version: int) -> None:
+    if version == 0:
+        db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+    elif version < VERSION:
+        _copy(db, path.with_name(f"{path.name}.v{version}"))
+        for older in range(version, VERSION):
+            steps = f"{MIGRATIONS[older]} PRAGMA user_version = {older + 1};"
+            db.executescript(f"BEGIN; {steps} COMMIT")
+
+
+def _copy(db: sqlite3.Connection, path: Path) -> None:
+    """Keep a copy of the database before it is changed to another version."""
+    path.unlink(missing_ok=True)
+    with contextlib.closing(_connect(path)) as copy:
+        db.backup(copy)
 
 
 def _rotten(db: sqlite3.Connection) -> bool:

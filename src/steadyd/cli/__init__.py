@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import os
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
@@ -70,6 +72,21 @@ def build(wanted: Container[str]) -> tuple[argparse.ArgumentParser, dict[str, Mo
             modules[name] = importlib.import_module(f"steadyd.cli.{file}")
             modules[name].configure(command)
     return parser, modules
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Print inside: that the reader of a pipe has gone changes no verdict."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        hush()
+
+
+def hush() -> None:
+    """Print to nobody from now on."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def fail(text: str, code: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from steadyd.cli import fail
+from steadyd.cli import fail, told
 from steadyd.cli.openings import Openings
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.rulefiles import inspeqtorconf, tree
@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     entries = judge(folders, known)
     if args.actions:
         return _with_actions(args, entries)
-    _show(as_json(entries) if args.format == "json" else None, entries)
+    with told():
+        _show(as_json(entries) if args.format == "json" else None, entries)
     return 0 if all(entry.ok for entry in entries) else 1
 
 
@@ -95,17 +96,18 @@ def _with_actions(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
 
     checks = merge([entry.compiled for entry in entries if entry.compiled]).rules.checks
     try:
-        told = look(args, checks)
+        found = look(args, checks)
     except SettingsError as error:
         return fail(str(error), 2)
     except NoAnswer as error:
         return fail(str(error), 1)
-    lines = {"impossible": told.impossible, "warnings": told.warnings}
+    lines = {"impossible": found.impossible, "warnings": found.warnings}
     data = {**as_json(entries), **lines} if args.format == "json" else None
-    _show(data, entries)
-    for line in (*told.impossible, *told.warnings) if data is None else ():
-        print(printable(line))
-    return 0 if all(entry.ok for entry in entries) and not told.impossible else 1
+    with told():
+        _show(data, entries)
+        for line in (*found.impossible, *found.warnings) if data is None else ():
+            print(printable(line))
+    return 0 if all(entry.ok for entry in entries) and not found.impossible else 1
 
 
 def judge(paths: Sequence[str], known: Known) -> list[Entry]:

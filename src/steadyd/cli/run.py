@@ -114,7 +114,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         "web": _given(web),
         "routes": _routes(args.route),
     }
-    return load(args.config, _given(over))
+    return load(args.config, _given(over), strict=True)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +182,7 @@ async def _until_signal(
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: app.begin(app.reload()))
+    loop.add_signal_handler(signal.SIGHUP, app.reload_soon)
     running = asyncio.create_task(app.run(web.run(), _say_ready(app, web, supervisor), *others))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)

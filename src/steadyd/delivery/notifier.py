@@ -60,13 +60,13 @@ class Notifier:
 
     def view(self) -> OutboxView:
         """Return what is still to be told."""
-        now, oldest = time.time(), self._outbox.oldest()
+        now, oldest = self._office.now(), self._outbox.oldest()
         age = max(0.0, now - oldest) if oldest is not None else 0.0
         return OutboxView(len(self._outbox), self._outbox.sending, self._outbox.dead, age)
 
     def post(self, notifications: Iterable[Notification]) -> list[Parcel]:
         """Put notifications into the outbox; return what is to be saved of it."""
-        changed: list[Parcel] = []
+        changed, now = list[Parcel](), self._office.now()
         for told in notifications:
             message = render(told, self._hostname, self._dimension_of)
             targets = self.routes.to(told.route)
@@ -82,8 +82,8 @@ class Notifier:
                     incident,
                     told.occasion,
                     message,
-                    told.at,
-                    told.at,
+                    now,
+                    now,
                 )
                 whole = folded(told, self._hostname, self._dimension_of)
                 changed += self._outbox.post(parcel, whole)

@@ -2,7 +2,8 @@
 
 Every parcel ends delivered, folded or dead. Delivery is at least once: a parcel that was being
 sent when we died is sent again. The first parcel for a target goes at once; those that follow
-within GATHER seconds wait and go as one. Times are wall-clock seconds as the caller tells them.
+within GATHER seconds wait and go as one. Times are seconds of a clock of the caller's that does
+not step; one that an earlier daemon stored may be of a clock that did.
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ MINUTE, DAY = 60.0, 86_400.0
 WAITS = (1 * MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE)  # design.md, section 8
 PATIENCE = DAY
 GATHER = 10.0
+LONGEST_WAIT = max(WAITS)
 TOGETHER = 250  # parcels in one message; more would not be read
 
 
@@ -85,7 +87,7 @@ class Outbox:
         """Mark as being sent, and return, what is to go now; at most one delivery per target."""
         by_target: dict[str, list[Parcel]] = {}
         for parcel in self._parcels.values():
-            if parcel.state is ParcelState.NEW and parcel.due_at <= now:
+            if parcel.state is ParcelState.NEW and _due_at(parcel, now) <= now:
                 by_target.setdefault(parcel.target, []).append(parcel)
         deliveries = []
         for target, parcels in by_target.items():
@@ -107,7 +109,7 @@ class Outbox:
     def next_due(self, now: float) -> float | None:
         """Return when due() will have something, None if nothing waits."""
         times = [
-            max(p.due_at, self._started.get(p.target, -GATHER) + GATHER)
+            max(_due_at(p, now), self._started.get(p.target, -GATHER) + GATHER)
             for p in self._parcels.values()
             if p.state is ParcelState.NEW and p.target not in self._busy
         ]
@@ -139,3 +141,8 @@ class Outbox:
         again = replace(tried, state=ParcelState.NEW, due_at=now + wait)
         self._parcels[parcel.id] = again
         return again
+
+
+def _due_at(parcel: Parcel, now: float) -> float:
+    """Return when a parcel is due: at once where that lies further off than anything waits."""
+    return parcel.due_at if parcel.due_at - now <= LONGEST_WAIT else now

@@ -4,14 +4,15 @@ import re
 from urllib.parse import unquote
 
 MASK = "***"
-_PARTS = re.compile(r"[/?&=@:;,+\s]+")
+_PARTS = re.compile(r"[/?#&=@:;,+\s]+")
+_BEHIND = re.compile(r"[/?#]")
 _SHORT = 4  # shorter parts ("ops", "25") are no secrets, and masking them would eat the text
 
 
 def redact(text: str, url: str) -> str:
     """Return `text` without any part of `url` but its scheme and its host name."""
     scheme, _, rest = url.partition("://")
-    authority, _, path = rest.partition("/")
+    authority, path = _split(rest)
     user, at, host = authority.rpartition("@")
     parts = set(_PARTS.split(path)) | (set(_PARTS.split(user)) if at else set())
     if scheme not in _HOST_FIRST:
@@ -31,8 +32,15 @@ def shown(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme not in _HOST_FIRST:
         return f"{scheme}://{MASK}"
-    host = rest.partition("/")[0].rpartition("@")[2].partition("?")[0]
+    host = _split(rest)[0].rpartition("@")[2]
     return f"{scheme}://{host}/{MASK}"
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """Return the authority of a URL, and what follows it."""
+    found = _BEHIND.search(rest)
+    end = found.start() if found else len(rest)
+    return rest[:end], rest[end:]
 
 
 # Apprise schemas whose authority is a server; in the others ("slack://TOKEN_A/…") it is a token.

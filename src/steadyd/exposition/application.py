@@ -25,7 +25,7 @@ from steadyd.exposition.answer import Pieces, answer, caller_of, policy
 from steadyd.exposition.connection import Caller
 from steadyd.exposition.metrics import Metrics, accepts_gzip, compress
 from steadyd.model.snapshot import Snapshot
-from steadyd.ports import Daemon
+from steadyd.ports import Daemon, HistoryUnreadable
 
 if TYPE_CHECKING:
     from steadyd.exposition.operator import Operator
@@ -158,7 +158,11 @@ class Handlers:
                 Route("/api/v1/test-alert", self._test_alert, methods=acting),
                 Route("/api/v1/test-alert/{route:path}", self._test_alert, methods=acting),
             ],
-            exception_handlers={HTTPException: _http_error, 500: _bug},
+            exception_handlers={
+                HTTPException: _http_error,
+                HistoryUnreadable: _unreadable,
+                500: _bug,
+            },
         )
 
     async def _look(self, request: Request) -> Response:
@@ -340,6 +344,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return _error(error.status_code, error.detail, error.headers)
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    return _error(503, str(error))
 
 
 async def _bug(request: Request, error: Exception) -> Response:

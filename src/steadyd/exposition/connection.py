@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import unquote
@@ -127,7 +127,7 @@ class Door:
 
 
 class _Guest:
-    """One accepted connection. `idle`: no request is being answered. `last`: no more after it."""
+    """One accepted connection. `idle`: it is not us who are at work. `last`: no more after it."""
 
     def __init__(self, door: Door, connection: socket.socket) -> None:
         self._door, self.connection = door, connection
@@ -182,14 +182,23 @@ class _Guest:
             self.idle = False
             self._door.stirred(self)
             async with asyncio.timeout(self._door.request_seconds) as deadline:
-                exchange = _Exchange(self._http, self._reader, writer, request)
+                exchange = _Exchange(self._http, self._read_body, writer, request)
                 scope = _scope(request, writer, caller)
                 scope["state"]["linger"] = partial(self._linger, deadline)
                 await exchange.run(self._door.app, scope)
+                self.idle = True  # who still sends what nobody asked for makes room for others
                 if self.last or not await exchange.ended():
                     return
             self._http.start_next_cycle()
-            self.idle, seconds = True, KEEP_SECONDS
+            seconds = KEEP_SECONDS
+
+    async def _read_body(self) -> bytes:
+        """Return more of a request; who keeps us waiting for it makes room for others."""
+        idle, self.idle = self.idle, True
+        try:
+            return await self._reader.read(_CHUNK)
+        finally:
+            self.idle = idle
 
     def _linger(self, deadline: asyncio.Timeout) -> None:
         """An answer without an end goes on: it may take its time again, and make room for others.
@@ -238,11 +247,11 @@ class _Exchange:
     def __init__(
         self,
         http: h11.Connection,
-        reader: asyncio.StreamReader,
+        read: Callable[[], Awaitable[bytes]],
         writer: asyncio.StreamWriter,
         request: h11.Request,
     ) -> None:
-        self._http, self._reader, self._writer = http, reader, writer
+        self._http, self._read, self._writer = http, read, writer
         self._only_head = request.method == b"HEAD"
         self._left = False
         self._body_waits = http.they_are_waiting_for_100_continue
@@ -267,7 +276,7 @@ class _Exchange:
 
     async def _event(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(await self._reader.read(_CHUNK))
+            self._http.receive_data(await self._read())
         return event
 
     async def _receive(self) -> Message:
@@ -281,7 +290,7 @@ class _Exchange:
             if isinstance(event, h11.EndOfMessage):
                 return {"type": "http.request", "body": b"", "more_body": False}
         while len(self._http.trailing_data[0]) < MOST_UNREAD:  # requests that wait for their turn
-            data = await self._reader.read(_CHUNK)
+            data = await self._read()
             self._http.receive_data(data)
             if not data:
                 break

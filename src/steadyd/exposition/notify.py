@@ -1,17 +1,32 @@
 """Telling systemd how we are (sd_notify(3)). Without systemd nothing happens."""
 
+import functools
+import logging
 import os
 import signal
 import socket
 import time
 
+log = logging.getLogger(__name__)
+
+TIMEOUT = 0.1  # seconds; systemd that does not read must not hold up the loop
+
 
 def notify(message: str) -> None:
-    """Send one datagram, `\\n` between assignments. Raises OSError: the socket named is wrong."""
-    if address := os.environ.get("NOTIFY_SOCKET"):
+    """Send one datagram, `\\n` between assignments; where that fails it is said once."""
+    if not (address := os.environ.get("NOTIFY_SOCKET")):
+        return
+    try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-            channel.settimeout(1.0)
+            channel.settimeout(TIMEOUT)
             channel.sendto(message.encode(), "\0" + address[1:] if address[0] == "@" else address)
+    except (OSError, ValueError) as error:
+        _say_once(f"cannot tell {address} how we are: {error}")
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    log.warning("%s", text)
 
 
 def ready(status: str) -> None:

@@ -4,7 +4,7 @@ Facts of one batch are applied in the order configuration, operator, events, sam
 (design.md, section 3).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from msgspec import Struct, field
@@ -14,7 +14,7 @@ from steadyd.model.job import JobState
 from steadyd.model.metric import Readings
 from steadyd.model.notification import Notification
 from steadyd.model.rule import RuleSet
-from steadyd.model.service import UnitStatus
+from steadyd.model.service import ServiceState, UnitStatus
 from steadyd.model.silence import Silence
 
 
@@ -123,6 +123,28 @@ Fact = (
     | Answered
     | Sampled
 )
+
+
+def condensed(facts: Iterable[Fact]) -> list[Fact]:
+    """Leave out what a later fact says better: all but the last status, and the last failure, of
+    each unit, and all samples but the last ones of a tick.
+    """
+    seen: set[object] = set()
+    kept = []
+    for fact in list(facts)[::-1]:
+        about: object = None
+        match fact:
+            case UnitSeen(status):
+                failed = status.state is ServiceState.FAILED
+                about = (status.init, status.unit, failed)
+            case Sampled():
+                about = fact.tick
+            case _:
+                pass
+        if about is None or about not in seen:
+            kept.append(fact)
+            seen.add(about)
+    return kept[::-1]
 
 
 class Intent(Struct, frozen=True):

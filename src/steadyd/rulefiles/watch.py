@@ -26,6 +26,8 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+from steadyd.rulefiles.reading import JOBS, SERVICES
+
 log = logging.getLogger(__name__)
 
 SETTLE: Final = 0.3  # seconds without an event after which the files are read
@@ -79,10 +81,10 @@ class RuleWatch:
             await asyncio.to_thread(watching.stop)
 
     def _places(self) -> set[str]:
-        """Return the folders to watch: each one, its services.d, their targets and parents."""
+        """Return the folders to watch: each one, those below that count, targets and parents."""
         places: set[str] = set()
         for folder in self._folders:
-            for named in (folder, os.path.join(folder, "services.d")):
+            for named in (folder, *(os.path.join(folder, below) for below in (SERVICES, JOBS))):
                 for path in (named, os.path.realpath(named)):
                     places.update((path, _parent(path)))
         return {place for place in places if os.path.isdir(place)}
