@@ -25,6 +25,7 @@ DEFAULT_FILE = "/etc/steadyd/steadyd.toml"
 CONF = "inspeqtor.conf"  # in a folder of rules
 LARGEST_SECRET = 65_536
 LARGEST_FILE = 1_048_576
+LONGEST_BUDGET = 7 * 86_400.0  # seconds for which verbs are remembered
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -278,8 +279,8 @@ def budget(text: str) -> Budget:
     if not slash or not count.isascii() or not count.isdigit():
         raise ValueError("is no budget; write a count, a slash and a duration: 3/1h")
     seconds = duration(window)
-    if seconds <= 0:
-        raise ValueError("is no budget; its duration must be above zero")
+    if not 0 < seconds <= LONGEST_BUDGET:
+        raise ValueError("is no budget; its duration must be above zero, and at most 7d")
     return Budget(int(count), seconds)
 
 

@@ -282,12 +282,13 @@ async def test_a_folder_that_is_missing_at_first_is_seen_when_it_comes(
         await heard.until(OLD)
 
 
-async def test_services_d_is_watched_also_where_it_comes_later_or_is_a_link(
-    rules: Path, tmp_path: Path
+@pytest.mark.parametrize("below", ["services.d", "jobs.d"])
+async def test_a_folder_below_is_watched_also_where_it_comes_later_or_is_a_link(
+    rules: Path, tmp_path: Path, below: str
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
-    async with watching(rules, "services.d/app.inq") as heard:
-        (rules / "services.d").symlink_to(tmp_path / "elsewhere")
+    async with watching(rules, f"{below}/app.inq") as heard:
+        (rules / below).symlink_to(tmp_path / "elsewhere")
         await heard.once()
 
         (tmp_path / "elsewhere" / "app.inq").write_text(NEW)

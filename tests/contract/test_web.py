@@ -261,6 +261,23 @@ async def test_silent_clients_beyond_the_limit_make_room_for_who_asks(
     assert ended <= 60
 
 
+async def test_bodies_that_never_come_make_room_for_who_asks(web: Web) -> None:
+    """Also one that nobody asked for: it is waited for once the answer is sent."""
+    kept = []
+    for path in ("/x", "/api/v1/alertmanager"):
+        for _ in range(web_module.MOST_TCP):
+            reader, writer = await _connect(web)
+            writer.write(
+                f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n".encode()
+            )
+            await writer.drain()
+            kept.append((reader, writer))
+        async with asyncio.timeout(5):
+            assert (await ask(web, "/metrics")).status == 200
+    for _, writer in kept:
+        writer.close()
+
+
 GREEDY = """
 import resource, socket, sys
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -64,3 +64,20 @@ def test_the_watchdog_is_ours_only_if_systemd_says_so(
     monkeypatch.setenv("WATCHDOG_USEC", usec)
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if pid == "me" else pid)
     assert notify.watchdog_seconds() == seconds
+
+
+def test_a_manager_that_does_not_listen_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+        full.bind(str(tmp_path / "full"))
+        for name in ("gone", "full"):
+            monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / name))
+            for _ in range(300):
+                if name in caplog.text:
+                    break
+                notify.alive()
+            for _ in range(3):
+                notify.alive()
+
+    assert [r.getMessage().count("cannot tell") for r in caplog.records] == [1, 1]

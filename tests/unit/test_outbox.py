@@ -144,3 +144,10 @@ def test_nothing_is_lost_or_settled_twice_whatever_happens(events: list[str]) ->
 
     assert len(stored) == posted
     assert all(p.state is ParcelState.DELIVERED for p in stored.values())
+
+
+def test_a_time_of_a_clock_that_was_ahead_holds_nothing_back() -> None:
+    outbox = Outbox([parcel("a", at=7 * 3600.0)])
+
+    assert outbox.next_due(3600.0) == 3600.0
+    assert ids(outbox, 3600.0) == [["a"]]

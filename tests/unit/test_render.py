@@ -136,4 +136,7 @@ def test_no_part_of_a_url_that_could_be_a_secret_survives() -> None:
     assert "hunter2secret" not in redact("auth hunter2secret at mail.example.com", mail)
     assert "mail.example.com" in redact("auth hunter2secret at mail.example.com", mail)
     assert shown(url) == "slack://***"
+    for bare in ("json://h:1?-token=hunter2secret", "json://h:1#hunter2secret"):
+        assert "hunter2secret" not in redact(f"said hunter2secret of {bare}", bare)
+        assert shown(bare) == "json://h:1/***"
     assert shown(mail) == "mailtos://mail.example.com:587/***"

@@ -1,10 +1,25 @@
 """steadyd.toml: every mistake names the file, the key and the mend."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from steadyd.settings import SettingsError, budget, load
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Be a user who may read nothing of ours."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -70,6 +85,10 @@ def test_all_keys_of_the_contract_are_read(tmp_path: Path) -> None:
         ("cycle = '1ms'", "not between"),
         ("web = 3", "web must be a table"),
         ("[actions]\nhost_budget = '3'", "host_budget: `3` is no budget"),
+        ("[actions]\nhost_budget = '3/8d'", "at most 7d"),
+        ("cycle = '''5\npar'''", "`5 par` is no duration"),
+        ("state = '/\\u0000'".replace("'", '"'), "state: a path cannot hold a NUL"),
+        ("[defaults]\nbudget = '3/0s'", "at most 7d"),
         ("[defaults]\ncooldown = 'long'", "defaults: "),
         ("[defaults]\ncoldown = '1m'", "did you mean cooldown?"),
         ("rules = ", "Invalid value"),
@@ -120,6 +139,8 @@ def test_a_secret_is_read_from_the_credentials_first(
         (lambda p: (p.write_text("json://x/"), p.chmod(0o644)), "may be read by everybody"),
         (lambda p: (p.write_text(""), p.chmod(0o600)), "is empty"),
         (lambda p: p.mkdir(), "is no regular file"),
+        (lambda p: p.symlink_to("x" * 300), "cannot read"),
+        (lambda p: p.symlink_to(p), "cannot read"),
     ],
 )
 def test_a_secret_that_cannot_be_used_is_told(tmp_path: Path, make, said: str) -> None:  # type: ignore[no-untyped-def]
@@ -134,3 +155,40 @@ def test_a_budget_needs_both_parts() -> None:
     for text in ("3", "/1h", "x/1h", "3/0s", "-1/1h", "3/"):
         with pytest.raises(ValueError):
             budget(text)
+
+
+def test_a_name_of_a_secret_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, f"[routes]\ndefault = ['file:{'x' * 300}']"))
+    with pytest.raises(SettingsError, match="File name too long"):
+        settings.targets()
+
+
+@pytest.mark.parametrize("secret", ["xoxb-SECRET", "mailto:me:SECRET@h", "://SECRET", "a b://S"])
+def test_a_target_that_is_no_url_is_refused_without_a_word_of_it(
+    tmp_path: Path, secret: str
+) -> None:
+    (tmp_path / "hook").write_text(secret)
+    (tmp_path / "hook").chmod(0o600)
+    for text in (secret, "file:hook"):
+        settings = load(write(tmp_path, f"[routes]\nops = ['{text}']"))
+        with pytest.raises(SettingsError) as error:
+            settings.targets()
+
+        assert str(error.value) == ("route ops: a target is no URL; write SCHEME://…, or file:NAME")
+
+
+def test_who_is_to_run_must_be_able_to_read_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(write(tmp_path, "dry_run = true"))
+    path.chmod(0)
+    monkeypatch.setattr("steadyd.settings.DEFAULT_FILE", str(path))
+    with as_nobody():
+        assert not load(None).dry_run  # who only asks
+        with pytest.raises(SettingsError, match="Permission denied; let our user read it"):
+            load(None, strict=True)
+
+
+def test_an_endless_file_is_told() -> None:
+    with pytest.raises(SettingsError, match="larger than"):
+        load("/dev/zero")

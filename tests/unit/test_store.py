@@ -12,6 +12,7 @@ from steadyd.model.fact import Course, Past, Phase, RuleState, Step, UnitMemory
 from steadyd.model.incident import Action, Incident, Line, LineKind, Outcome
 from steadyd.model.notification import Message, Occasion, Parcel, ParcelState, Tone
 from steadyd.model.rule import Severity, Verb
+from steadyd.ports import HistoryUnreadable
 from steadyd.store import Batch, Store, StoreError
 
 INCIDENT = Incident(
@@ -119,6 +120,10 @@ async def test_a_file_of_the_version_before_is_brought_up_to_date(folder: Path) 
     store = open_store(folder)
 
     assert store.moved_aside == ""
+    with sqlite3.connect(folder / "state.db.v1") as copy:
+        assert copy.execute("PRAGMA user_version").fetchone() == (1,)
+        assert copy.execute("SELECT count(*) FROM incidents").fetchone() == (1,)
+    copy.close()
     assert store.memory().incidents == full_step().incidents
     batch = Batch()
     batch.past([Past("web", "cpu:user", 9e9, ())])
@@ -230,4 +235,31 @@ def test_the_last_good_text_of_a_rule_file_survives(folder: Path) -> None:
     store.forget("/a.inq")
 
     assert store.get("/a.inq") is None
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "damage", ["PRAGMA user_version = -5", "REPLACE INTO meta VALUES ('job x', NULL)"]
+)
+def test_what_makes_no_sense_is_moved_aside_and_kept(folder: Path, damage: str) -> None:
+    open_store(folder).close()
+    with sqlite3.connect(folder / "state.db") as db:
+        db.execute(damage)
+    db.close()
+    store = open_store(folder)
+
+    assert "corrupt" in store.moved_aside
+    store.close()
+
+
+async def test_what_can_no_longer_be_read_back_is_told_and_ends_nothing(folder: Path) -> None:
+    store = open_store(folder)
+    store.put("/a.inq", "check service web")
+    store._db.executescript("DROP TABLE last_good; DROP TABLE incidents; DROP TABLE actions;")
+
+    assert (store.get("/a.inq"), store.paths()) == (None, [])
+    assert "cannot read" in store.trouble
+    for read in (store.incidents(5), store.actions(5)):
+        with pytest.raises(HistoryUnreadable, match="no such table"):
+            await read
     store.close()
