@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.local import SLEEPER, local, until
+from tests.fakes.target import target
+
+LEAKING = "check service {0}\n  if memory:rss > 90k then alert\n"
+
 SCRIPT = """
 import asyncio, json, resource, sys, time
 from pathlib import Path
@@ -64,3 +69,30 @@ def test_the_ticker_goes_on_through_a_step(tmp_path: Path, step: str) -> None:
     assert found["widest"] < 0.6
     assert found["cpu"] < 3
     assert found["mib"] < 150
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("step", ["-21600", "+172800"])
+def test_messages_are_delivered_through_a_step(tmp_path: Path, step: str) -> None:
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    stamp = tmp_path / "stamp"
+    stamp.write_text("+0")
+    with local(tmp_path) as made, target(200) as sink:
+        made.environment |= {
+            "LD_PRELOAD": str(library),
+            "DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_TIMESTAMP_FILE": str(stamp),
+            "FAKETIME_NO_CACHE": "1",
+        }
+        (tmp_path / "url").touch(0o600)
+        (tmp_path / "url").write_text(sink.url)
+        made.config('[routes]\ndefault = ["file:url"]\n')
+        made.keep(a=SLEEPER, b=SLEEPER)
+        made.rule("a", LEAKING.format("a"))
+        made.start()
+        until(lambda: sink.bodies, what="the first message")
+        stamp.write_text(step)
+        until(lambda: made.metric("steadyd_clock_steps_total") == 1, what="the step")
+        made.rule("b", LEAKING.format("b"))
+        until(lambda: len(sink.bodies) == 2, what="the second message")
+        assert made.metric("steadyd_undelivered_oldest_age_seconds") == 0
