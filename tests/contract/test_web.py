@@ -79,6 +79,18 @@ async def test_json_without_secrets_for_strangers_and_all_for_the_operator(
     assert (SECRET in trusted.text) == (what != "services")
 
 
+@pytest.mark.parametrize("what", ["status", "services"])
+async def test_what_an_init_system_answered_is_for_the_operator(
+    web: Web, control: str, what: str
+) -> None:
+    stranger = await ask(web, f"/api/v1/{what}")
+    operator = await ask(control, f"/api/v1/{what}")
+    for text in ("there is no unit gone.service", "no answer in 2 s"):
+        assert text not in stranger.text
+        assert text in operator.text or (text.startswith("no answer") and what == "services")
+    assert "exited with 1" in stranger.text  # why it is in its state is no secret
+
+
 async def test_limit_cuts_a_list(web: Web) -> None:
     for what, count in (("services", 3), ("incidents", 2), ("actions", 3)):
         every = json.loads((await ask(web, f"/api/v1/{what}")).body)[what]

@@ -12,6 +12,7 @@ from typing import Any
 
 from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.metric import MetricId, Reading
+from steadyd.model.service import ServiceState
 from steadyd.model.silence import Silence
 from steadyd.model.snapshot import Chapter, FileView, ServiceView, Snapshot, Why
 from steadyd.ports import ReloadReport, Right, TestReport
@@ -46,19 +47,26 @@ def number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def service(view: ServiceView) -> Json:
+def reason_of(view: ServiceView, trusted: bool) -> str:
+    """Return why a service is in its state; what an init system answered only to the trusted."""
+    told = bool(view.unit) and view.state is not ServiceState.UNKNOWN
+    return view.reason if trusted or told or not view.reason else WITHHELD
+
+
+def service(view: ServiceView, trusted: bool = True) -> Json:
     """Return a `service`; `why` tells why there is no unit."""
+    reason = reason_of(view, trusted)
     return {
         "name": view.name,
         "unit": view.unit or None,
         "init": view.init or None,
         "state": str(view.state),
-        "reason": view.reason,
+        "reason": reason,
         "pids": [process.pid for process in view.processes],
         "main_pid": view.main_pid or None,
         "since": rfc3339(view.since),
-        "why": None if view.unit else view.reason or "it was not looked up yet",
-        "denied": dict(view.denied),
+        "why": None if view.unit else reason or "it was not looked up yet",
+        "denied": dict(view.denied) if trusted else dict.fromkeys(view.denied, WITHHELD),
     }
 
 
@@ -95,9 +103,9 @@ def incident(value: Incident, actions: Iterable[Action], trusted: bool = True) -
     }
 
 
-def services(snapshot: Snapshot, limit: int | None = None) -> Json:
+def services(snapshot: Snapshot, limit: int | None = None, trusted: bool = True) -> Json:
     """Return the answer to `services`."""
-    return {"services": [service(view) for view in snapshot.services[:limit]]}
+    return {"services": [service(view, trusted) for view in snapshot.services[:limit]]}
 
 
 def incidents(pairs: Iterable[tuple[Incident, Sequence[Action]]], trusted: bool = True) -> Json:
@@ -121,9 +129,16 @@ def status(snapshot: Snapshot, trusted: bool = True) -> Json:
         "ready": snapshot.ready,
         "dry_run": snapshot.dry_run,
         "inits": [
-            {"name": init.name, "up": init.up, "reason": init.reason} for init in snapshot.inits
+            {
+                "name": init.name,
+                "up": init.up,
+                "reason": init.reason if trusted or not init.reason else WITHHELD,
+            }
+            for init in snapshot.inits
         ],
-        "services": [service(view) | measured(view) | _used(view) for view in snapshot.services],
+        "services": [
+            service(view, trusted) | measured(view) | _used(view) for view in snapshot.services
+        ],
         "host": measured(host) if host else None,
         "incidents": [
             incident(each, acts.get(each.id, ()), trusted)
