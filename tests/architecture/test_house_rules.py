@@ -1,8 +1,10 @@
 """What ships is held to what is said of it."""
 
+import ast
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,17 @@ def _stands(test: str) -> None:
     path, _, name = test.partition("::")
     text = (ROOT / path).read_text("utf-8")
     assert f"def {name}(" in text if name else "def test_" in text, test
+
+
+def test_who_says_that_it_is_pure_is_held_to_it() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (pure,) = (each for each in contracts["contracts"] if each["name"].startswith("The core is"))
+    held = tuple(pure["source_modules"])
+    for path in sorted((ROOT / "src/steadyd").rglob("*.py")):
+        said = ast.get_docstring(ast.parse(path.read_text())) or ""
+        if not re.search(r"^PURE\b|\bPure\.", said):
+            continue
+        module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+        module = module.removesuffix(".__init__")
+
+        assert any(module == name or module.startswith(f"{name}.") for name in held), module

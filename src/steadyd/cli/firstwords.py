@@ -1,4 +1,4 @@
-"""PURE: what the daemon says when it is ready: what it bound, what is dark, what it may not do."""
+"""What the daemon says when it is ready: what it bound, what is dark, what it may not do."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator

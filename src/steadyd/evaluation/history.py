@@ -15,7 +15,6 @@ from steadyd.model.metric import Reading
 RETENTION = 86_400.0  # seconds of history that are kept (language.md)
 ENOUGH = 0.8  # of its window must have samples (language.md)
 PARTS = 12  # of the history, of which the minima make the trend
-WARMUP = 600.0  # seconds after the start of a process that say nothing of its trend
 
 
 class Point(NamedTuple):

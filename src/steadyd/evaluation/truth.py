@@ -6,8 +6,6 @@ not    unknown stays unknown
 
 from collections.abc import Callable
 
-from msgspec import Struct
-
 from steadyd.model.condition import (
     All,
     Any,
@@ -22,14 +20,6 @@ from steadyd.model.condition import (
 from steadyd.model.metric import Reading
 
 Read = Callable[[Leaf], Reading]
-
-
-class Seen(Struct, frozen=True):
-    """A leaf with its reading, and whether it is true."""
-
-    leaf: Leaf
-    reading: Reading
-    true: bool | None
 
 
 def truth(condition: Condition, read: Read, cycle: float) -> bool | None:
