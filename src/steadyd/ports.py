@@ -48,9 +48,17 @@ class HistoryUnreadable(Exception):
 
 
 class InitReached(Struct, frozen=True):
-    """The init system answers (again)."""
+    """The init system answers (again). `version` as it names it itself, "" where it does not."""
 
     init: str
+    version: str = ""
+
+
+class SystemRunning(Struct, frozen=True):
+    """Whether the init system says that all of the host is as it should be (systemd: `running`)."""
+
+    init: str
+    running: bool
 
 
 class InitLost(Struct, frozen=True):
@@ -68,7 +76,7 @@ class UnitGone(Struct, frozen=True):
     reason: str
 
 
-InitReport = InitReached | InitLost | UnitStatus | UnitGone
+InitReport = InitReached | SystemRunning | InitLost | UnitStatus | UnitGone
 
 
 class InitSystem(Protocol):

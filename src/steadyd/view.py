@@ -174,6 +174,7 @@ def _service(engine: Engine, subject: Subject, around: Surroundings) -> ServiceV
         type=status.type if status else "",
         processes=sample.processes if sample else (),
         main_pid=status.main_pid if status else 0,
+        tasks_max=status.tasks_max if status else 0,
         sample=sample,
         readings=readings,
         restarts={**_NO_RESTARTS, **memory.restarts} if memory else _NO_RESTARTS,

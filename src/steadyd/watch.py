@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.inits.processes import running
 from steadyd.model.fact import Bound, Fact, Unbound, UnitSeen, UnitUnknown
@@ -25,6 +26,7 @@ from steadyd.ports import (
     InitReport,
     InitSystem,
     InitUnreachable,
+    SystemRunning,
     UnitGone,
     UnitNotFound,
 )
@@ -248,8 +250,11 @@ class Watch:
                 if report.init in self._lost:
                     self._lost.discard(report.init)
                     log.info("%s answers again", report.init)
-                self._views[report.init] = InitView(report.init, True)
+                self._views[report.init] = InitView(report.init, True, version=report.version)
                 self.look_again()
+            case SystemRunning():
+                view = self._views.get(report.init, InitView(report.init, True))
+                self._views[report.init] = replace(view, running=report.running)
             case InitLost():
                 if report.init not in self._lost:
                     self._lost.add(report.init)

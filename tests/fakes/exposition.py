@@ -159,7 +159,7 @@ def snapshot(count: int = 0) -> Snapshot:
         tuple(service(f"app{i:04d}", pid=1000 + 5 * i) for i in range(count))
         if count
         else (
-            service("puma"),
+            replace(service("puma"), tasks_max=115),
             replace(
                 service(HOSTILE),
                 reason="exited with 1",
@@ -178,7 +178,10 @@ def snapshot(count: int = 0) -> Snapshot:
         started_at=AT - 86400,
         hostname="web1",
         ready=True,
-        inits=(InitView("systemd", True), InitView("supervisord", False, "no answer in 2 s")),
+        inits=(
+            InitView("systemd", True, version="252.39-1~deb12u1", running=False),
+            InitView("supervisord", False, "no answer in 2 s"),
+        ),
         services=views,
         host=None,
         open=() if count else (incident(), incident("inc-2", HOSTILE)),

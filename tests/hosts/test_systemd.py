@@ -22,6 +22,7 @@ from steadyd.ports import (
     InitUnreachable,
     NotPermitted,
     NotSupported,
+    SystemRunning,
     UnitNotFound,
     VerbFailed,
 )
@@ -199,6 +200,26 @@ async def test_without_the_right_the_grant_is_named_and_with_it_the_verb_works(
             await init.perform(Verb.RESTART, "plain.service", deadline=20)
         with pytest.raises(NotPermitted):
             await init.perform(Verb.RELOAD, "plain.service", signal="HUP", deadline=20)
+
+
+async def test_its_version_and_how_the_whole_system_is_are_told(
+    rig: SystemdRig, init: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "PING_SECONDS", 0.1)
+    rig.install(Service("steady"))
+    rig.host.unit_file("broken.service", "[Service]\nExecStart=/bin/false\n")
+    rig.host.run("systemctl daemon-reload; systemctl reset-failed")
+    version = rig.host.out(["systemctl", "--version"]).split()[1]
+    async with following(init, "steady.service") as follower:
+        _, reached = await follower.until(lambda r: isinstance(r, InitReached))
+        assert isinstance(reached, InitReached)
+        assert reached.version.startswith(version)
+        await follower.until(lambda r: r == SystemRunning("systemd", True))
+        seen = len(follower.reports)
+        rig.host.run("systemctl start broken", check=False)
+        await follower.until(lambda r: r == SystemRunning("systemd", False), seen)
+        rig.host.run("systemctl reset-failed")
+        await follower.until(lambda r: r == SystemRunning("systemd", True), seen)
 
 
 async def test_a_bus_that_starts_anew_is_no_down(rig: SystemdRig, init: Systemd) -> None:

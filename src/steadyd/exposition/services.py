@@ -88,7 +88,7 @@ def collect(snapshot: Snapshot) -> Iterator[Metric]:
     """Yield the families of all watched services."""
     services = snapshot.services
     sampled = [(each.name, each.sample.raw) for each in services if each.sample is not None]
-    yield _inits(snapshot)
+    yield from _inits(snapshot)
     yield _states(services)
     yield _infos(services)
     yield _changes(services)
@@ -99,6 +99,7 @@ def collect(snapshot: Snapshot) -> Iterator[Metric]:
         family = Family(f"steadyd_service_{name}", "gauge", help_, ("name",))
         family.rows = [((service,), numbers[raw]) for service, numbers in sampled if raw in numbers]
         yield family
+    yield from _tasks(services)
     yield from _main(services)
     yield from _named(services)
     yield from _daemons(services)
@@ -194,11 +195,43 @@ def _daemons(services: Iterable[ServiceView]) -> Iterator[Metric]:
         yield family
 
 
-def _inits(snapshot: Snapshot) -> Family:
-    family = Family("steadyd_init_up", "gauge", "Whether the init system answers.", ("init",))
-    for init in snapshot.inits:
-        family.add((init.name,), float(init.up))
-    return family
+def _inits(snapshot: Snapshot) -> Iterator[Metric]:
+    up = Family("steadyd_init_up", "gauge", "Whether the init system answers.", ("init",))
+    up.rows = [((init.name,), float(init.up)) for init in snapshot.inits]
+    yield up
+    help_ = "The version that the init system names, empty where it names none."
+    info = Family("steadyd_init_info", "gauge", help_, ("init", "version"))
+    info.rows = [((init.name, init.version), 1.0) for init in snapshot.inits if init.up]
+    yield info
+    help_ = "Whether the init system says that the whole host is as it should be."
+    running = Family("steadyd_init_system_running", "gauge", help_, ())
+    running.rows = [((), float(i.running)) for i in snapshot.inits if i.running is not None]
+    if running.rows:
+        yield running
+
+
+def _tasks(services: Iterable[ServiceView]) -> Iterator[Metric]:
+    """Yield the tasks of services whose cgroup may hold so many and no more."""
+    limited = [each for each in services if each.tasks_max]
+    tasks = Family(
+        "steadyd_service_tasks",
+        "gauge",
+        "Tasks (threads of all processes) of a service with a limit of them.",
+        ("name",),
+    )
+    tasks.rows = [
+        ((each.name,), each.sample.raw["threads"])
+        for each in limited
+        if each.sample is not None and "threads" in each.sample.raw
+    ]
+    most = Family(
+        "steadyd_service_tasks_max",
+        "gauge",
+        "Tasks that the service may have, as its init system was told.",
+        ("name",),
+    )
+    most.rows = [((each.name,), float(each.tasks_max)) for each in limited]
+    yield from (family for family in (tasks, most) if family.rows)
 
 
 def _states(services: Iterable[ServiceView]) -> Family:

@@ -21,6 +21,7 @@ from steadyd.inits.systemd_manager import (
     MATCH,
     SERVICE,
     Jobs,
+    about,
     is_unknown,
     kill_main,
     ping,
@@ -50,6 +51,7 @@ from steadyd.ports import (
     InitReport,
     InitUnreachable,
     NotSupported,
+    SystemRunning,
     UnitGone,
     UnitNotFound,
     VerbFailed,
@@ -96,6 +98,7 @@ class Systemd:
         self._told: dict[str, UnitStatus | UnitGone] = {}
         self._rows: dict[str, tuple[str, str, int]] = {}
         self._up: bool | None = None
+        self._running: bool | None = None
         self._jobs, self._looks = Jobs(), Looks()
 
     @classmethod
@@ -258,8 +261,9 @@ class Systemd:
     async def _greet(self, link: Link, report: Callable[[InitReport], None]) -> None:
         await ping(link)
         if not self._up:
-            self._up = True
-            report(InitReached(NAME))
+            self._up, self._running = True, None
+            report(InitReached(NAME, await about(link, "Version")))
+        await self._look_at_system(link, report)
         self._dirty = set(self._watched.values())
 
     async def _lose(self, report: Callable[[InitReport], None], reason: str) -> None:
@@ -278,15 +282,25 @@ class Systemd:
                 raise LinkLost(link.lost)
             if now() >= reconcile_at:
                 await self._reconcile(link)
+                await self._look_at_system(link, report)
                 reconcile_at = now() + RECONCILE_SECONDS
             elif self._dirty:
                 await self._refresh(link, report)
                 ping_at = now() + PING_SECONDS
             elif now() >= ping_at:
                 await ping(link)
+                await self._look_at_system(link, report)
                 ping_at = now() + PING_SECONDS
             else:
                 await self._rest(min(ping_at, reconcile_at) - now())
+
+    async def _look_at_system(self, link: Link, report: Callable[[InitReport], None]) -> None:
+        """Tell whether the system is `running`; no signal tells of it."""
+        state = await about(link, "SystemState")
+        running = state == "running" if state else None
+        if running is not None and running is not self._running:
+            self._running = running
+            report(SystemRunning(NAME, running))
 
     async def _rest(self, seconds: float) -> None:
         """Wait until there is something to do, at most so long."""

@@ -95,6 +95,18 @@ async def ping(link: Link) -> None:
     await link.call(ROOT_PATH, "org.freedesktop.DBus.Peer", "Ping")
 
 
+async def about(link: Link, what: str) -> str:
+    """Return what systemd says of itself: `Version`, `SystemState`; "" where it has no such word.
+
+    Raises LinkLost.
+    """
+    try:
+        (found,) = await link.call(ROOT_PATH, PROPERTIES, "Get", "ss", (MANAGER, what))
+    except Refused:
+        return ""
+    return str(found.value)
+
+
 async def states(link: Link, units: list[str]) -> dict[str, tuple[str, str, int]]:
     """Return (active state, sub state, job or 0) of units, cheaply. Raises Refused, LinkLost."""
     (rows,) = await link.call(ROOT_PATH, MANAGER, "ListUnitsByNames", "as", (units,))

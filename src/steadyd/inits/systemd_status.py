@@ -173,6 +173,9 @@ def why_gone(properties: Properties) -> str:
     )
 
 
+_INFINITY = 2**64 - 1
+
+
 def status(properties: Properties, unit: str = "") -> UnitStatus:
     """Return a unit's properties (of all its interfaces) as a status.
 
@@ -203,7 +206,12 @@ def status(properties: Properties, unit: str = "") -> UnitStatus:
         can_reload=bool(properties.get("CanReload", False)),
         since=int(properties.get("StateChangeTimestamp", 0)) / 1e6,
         type=kind,
+        tasks_max=_limit(properties.get("TasksMax", _INFINITY)),
     )
+
+
+def _limit(value: object) -> int:
+    return value if isinstance(value, int) and value < _INFINITY else 0
 
 
 def job_failure(job_result: str, verb: Verb, properties: Properties) -> str:

@@ -61,6 +61,7 @@ class UnitStatus(Struct, frozen=True):
     can_reload    whether the init has a reload for this unit
     since         wall-clock seconds of the last change of state, 0 if not known
     type          the init's kind of service ("simple", "notify", "oneshot" …), may be ""
+    tasks_max     how many tasks its cgroup may hold, 0 without a limit that is known
     """
 
     init: str
@@ -80,3 +81,4 @@ class UnitStatus(Struct, frozen=True):
     since: float = 0.0
     type: str = ""
     others: tuple[int, ...] = ()
+    tasks_max: int = 0

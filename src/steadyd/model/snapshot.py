@@ -15,11 +15,16 @@ TICKS = 240  # readings of a curve at most: an hour at the usual cycle
 
 
 class InitView(Struct, frozen=True):
-    """One init system that was detected: can it be reached, and why not."""
+    """One init system that was detected: can it be reached, and why not.
+
+    `running` is what it says of the whole system, None where it says nothing.
+    """
 
     name: str
     up: bool
     reason: str = ""
+    version: str = ""
+    running: bool | None = None
 
 
 class Watched(Struct, frozen=True):
@@ -46,6 +51,7 @@ class ServiceView(Struct, frozen=True):
     type: str = ""
     processes: tuple[ProcessId, ...] = ()
     main_pid: int = 0
+    tasks_max: int = 0  # of its cgroup, 0: none that is known
     sample: Sample | None = None
     readings: Readings = field(default_factory=dict)
     restarts: Mapping[str, int] = field(default_factory=dict)
