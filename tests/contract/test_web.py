@@ -91,6 +91,14 @@ async def test_what_an_init_system_answered_is_for_the_operator(
     assert "exited with 1" in stranger.text  # why it is in its state is no secret
 
 
+@pytest.mark.parametrize("rest", ["/metrics", "/metrics?x=http://y/"])
+async def test_who_asks_as_if_it_were_a_proxy_is_answered(web: Web, rest: str) -> None:
+    reader, writer = await _connect(web)
+    writer.write(f"GET HTTP://box:1{rest} HTTP/1.1\r\nHost: box:1\r\n\r\n".encode())
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    writer.close()
+
+
 async def test_limit_cuts_a_list(web: Web) -> None:
     for what, count in (("services", 3), ("incidents", 2), ("actions", 3)):
         every = json.loads((await ask(web, f"/api/v1/{what}")).body)[what]

@@ -8,6 +8,7 @@ room; while none is idle, the new one is closed.
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ GRACE_SECONDS = 5.0  # after which a connection that was closed politely is cut
 MOST_HEAD = 16_384  # bytes of request line and headers
 MOST_UNREAD = 1_048_576  # bytes of a body that nobody asked for, before the connection is closed
 _CHUNK = 65_536
+_ABSOLUTE = re.compile(rb"^https?://[^/?]*/?", re.IGNORECASE)  # RFC 9112, 3.2.2: as to a proxy
 _BACKOFF = 0.1  # when accept fails, for want of descriptors say
 _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 
@@ -319,7 +321,7 @@ class _Exchange:
 
 
 def _scope(request: h11.Request, writer: asyncio.StreamWriter, caller: Caller) -> Scope:
-    path, _, query = request.target.partition(b"?")
+    path, _, query = _ABSOLUTE.sub(b"/", request.target).partition(b"?")
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
