@@ -134,6 +134,17 @@ def test_ctrl_c_leaves_nothing_however_often_it_is_pressed(place: Path, presses:
         assert rest.endswith("The demo has ended; nothing of it is left.\n")
 
 
+def test_its_daemon_is_asked_as_the_demo_says(place: Path) -> None:
+    with start(place) as process:
+        (question,) = re.findall(r"ask +steadyd (.*)", shown(process, "memory "))
+        asked = [sys.executable, "-m", "steadyd", *question.split()]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=30)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("leaky: active, leaky of supervisord")
+
+
 def test_a_terminal_that_goes_away_leaves_nothing(place: Path) -> None:
     with start(place) as process:
         shown(process, "memory ")

@@ -17,7 +17,7 @@ from steadyd.cli.demo import bar
 from steadyd.cli.demoplace import DemoError, Place
 from steadyd.cli.demoscreen import Screen, fitted
 from steadyd.cli.demotroubles import BY_NAME, MOST_MIB, REST, TROUBLES
-from steadyd.cli.demowatch import Watching, undelivered
+from steadyd.cli.demowatch import Watching, last_line, undelivered
 from steadyd.settings import load
 
 LEAK, CRASH, STUCK = BY_NAME["leak"], BY_NAME["crash"], BY_NAME["deadlock"]
@@ -186,6 +186,29 @@ def test_nothing_healed_is_one_line(
     watching = Watching(place, daemon, queue.Queue(), LEAK, once=True)
     with pytest.raises(DemoError, match=r"^nothing was healed within 0 s: last words$"):
         watching.look()
+
+
+@pytest.mark.parametrize(
+    ("log", "last"),
+    [
+        ("a\nb: c\n\n", "b: c"),
+        ("  +-+--- 1 ---\n    |   File x\n    | NameError: no y\n    +-----\n", "NameError: no y"),
+        ("", "its log is empty"),
+    ],
+)
+def test_the_last_words_of_a_daemon_are_those_of_its_error(log: str, last: str) -> None:
+    assert last_line(log) == last
+
+
+def test_the_question_is_one_that_can_be_typed_here(
+    place: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [f"{tmp_path}/bin/steadyd", "demo"])
+    assert place.question == f"bin/steadyd why leaky --control {place.control}"
+    (tmp_path / "steadyd").touch(0o755)
+    assert place.question.startswith("steadyd why")
 
 
 KEPT = (

@@ -172,8 +172,9 @@ class Watching:
 
 
 def last_line(log: str) -> str:
-    """Return the last words of a log."""
-    return clean(log.strip().rpartition("\n")[2]) or "its log is empty"
+    """Return the last words of a log; a traceback of a group ends with a frame of its own."""
+    lines = [line.strip(" |+-\n") for line in log.splitlines()]
+    return clean(next(filter(None, reversed(lines)), "its log is empty"))
 
 
 def undelivered(log: str) -> str:
