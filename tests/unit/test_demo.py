@@ -281,6 +281,10 @@ def test_a_screen_of_80_columns_shows_units_and_one_row_for_each_service(
     said = drawn(watching)
     assert "leaky memory 128.0 MiB, limit 120 MiB" in said
     assert any("leaky" in line and "under way" in line for line in said.splitlines())
+    place.answers["status"]["services"][0]["state"] = "reloading"
+    place.answers["incidents"] = {"incidents": [incident(action("not_healed"))]}
+    lines = drawn(watching).partition("services")[2].splitlines()[1:5]
+    assert [line.rpartition("││")[2].split()[0] for line in lines] == [t.service for t in TROUBLES]
     assert "ask    steadyd why leaky --control" in said
 
 

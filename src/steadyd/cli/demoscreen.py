@@ -123,8 +123,8 @@ class Screen:
 
     def _services(self) -> Table:
         table = Table.grid(padding=(0, 1))
-        for _ in range(4):
-            table.add_column(no_wrap=True)
+        for least in (max(len(trouble.service) for trouble in TROUBLES), None, None, None):
+            table.add_column(no_wrap=True, min_width=least)
         known = {s["name"]: s for s in self._watching.status.get("services", ())}
         for trouble in TROUBLES:
             service = known.get(trouble.service)
