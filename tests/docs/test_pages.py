@@ -49,6 +49,16 @@ class Fetched(HTMLParser):
                 self.urls.append(url)
 
 
+def test_troubleshooting_quotes_what_is_printed() -> None:
+    source = " ".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    text = re.sub(r'"\s+f?"', "", source)  # strings that go on in the next line
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / "docs/troubleshooting.md").read_text(), re.M)
+    quoted = [quote for row in rows for quote in re.findall("`([^`]+)`", row)]
+    parts = [part.strip(" ;?/") for quote in quoted for part in quote.split("…")]
+    assert len(quoted) > 25
+    assert [part for part in parts if part.lower() not in text.lower()] == []
+
+
 def pages(site: Path) -> Iterator[tuple[Path, list[str]]]:
     found = sorted(site.glob("*.html"))
     assert len(found) > 12

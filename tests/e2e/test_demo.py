@@ -17,6 +17,8 @@ import pytest
 from steadyd.cli import demo
 from steadyd.cli import demoplace as module
 from steadyd.cli.demoscreen import curve
+from steadyd.model.condition import Amount, Comparison, Operator
+from steadyd.model.metric import MetricId
 from tests.e2e.local import until
 from tests.e2e.terminal import ENTRY, terminal
 
@@ -107,7 +109,7 @@ def test_a_terminal_has_a_screen_on_which_rules_can_be_broken(place: Path) -> No
         screen.wait_for("break the rules", "what happened")
         screen.wait_for("crashy: restart")
         screen.press("b")
-        screen.wait_for("did you mean then?", "mend the rules")
+        screen.wait_for("did you mean then?", "mend the rules", "thne alert, reload", "   ^")
         screen.press("q")
         screen.wait_for("The demo has ended", "\x1b[?1049l")  # the terminal is as it was
         assert screen.end() == 0
@@ -115,7 +117,8 @@ def test_a_terminal_has_a_screen_on_which_rules_can_be_broken(place: Path) -> No
 
 
 def test_the_curve_shows_its_limit_as_a_line() -> None:
-    lines = [text.plain for text in curve([0.0, 5.0, 20.0], 10.0, 6, 4)]
+    compared = Comparison(MetricId("cpu"), Operator.ABOVE, Amount("10%", 10.0))
+    lines = [text.plain for text in curve([0.0, 5.0, 20.0], compared, 6, 4)]
     assert lines == ["  █", "┄┄█┄┄┄", "  █", " ██"]
 
 
@@ -131,6 +134,17 @@ def test_ctrl_c_leaves_nothing_however_often_it_is_pressed(place: Path, presses:
         assert rest.endswith("The demo has ended; nothing of it is left.\n")
 
 
+def test_its_daemon_is_asked_as_the_demo_says(place: Path) -> None:
+    with start(place) as process:
+        (question,) = re.findall(r"ask +steadyd (.*)", shown(process, "memory "))
+        asked = [sys.executable, "-m", "steadyd", *question.split()]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=30)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("leaky: active, leaky of supervisord")
+
+
 def test_a_terminal_that_goes_away_leaves_nothing(place: Path) -> None:
     with start(place) as process:
         shown(process, "memory ")
@@ -144,7 +158,9 @@ def test_a_port_that_is_taken_means_another_one(place: Path) -> None:
         with suppress(OSError):  # whoever has it: it is taken
             stack.enter_context(socket.create_server(("127.0.0.1", module.PORT)))
         process = stack.enter_context(start(place))
-        (page,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", shown(process, "page "))
+        (page,) = re.findall(
+            r"http://127\.0\.0\.1:(\d+)/  \(10870 is taken\)", shown(process, "page ")
+        )
         assert int(page) != module.PORT
         shown(process, "memory ")
         process.send_signal(signal.SIGTERM)
@@ -159,10 +175,28 @@ def test_without_supervisor_one_line_says_what_to_install(place: Path) -> None:
     with start(place, before=hide) as process:
         said, _ = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert (
-        said
-        == "steadyd demo: supervisor is missing; install it with: pip install 'steadyd[demo]'\n"
-    )
+    assert said.startswith("steadyd demo: supervisor is missing; ")
+    assert "pipx inject steadyd supervisor" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("route", ["foo", "://x", "slack://", "\x1b"])
+def test_a_route_that_is_no_url_is_refused_at_once(place: Path, route: str) -> None:
+    with start(place, "--once", "--route", route) as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert said.startswith("steadyd: --route ")
+    assert said.count("\n") == 1
+    assert "\x1b" not in said
+
+
+def test_a_message_that_nobody_takes_is_told_as_such(place: Path) -> None:
+    process = start(place, "--once", "--trouble", "crash", "--route", "json://127.0.0.1:9/")
+    screen, _ = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "outcome  crashy: restart: healed" in screen
+    last = screen.splitlines()[-1]
+    assert re.match("steadyd demo: healed, but the message was not delivered: .*JSON", last)
 
 
 def test_a_steadyd_that_ends_ends_the_demo_with_its_last_words(place: Path) -> None:

@@ -1,17 +1,26 @@
 """What a person sees first: the daemon's first words, `steadyd init`, the live screens."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from steadyd.cli.init import host_rules
+from steadyd.rulefiles.parser import parse
+from steadyd.settings import load
 from tests.e2e.kit import SteadyHost
 from tests.e2e.local import Local, local, until
 from tests.e2e.terminal import terminal
 from tests.hosts.inithost import HostError
 
+DARK = """\
+  if memory:swap > 1g then alert
+  if cpu:tree > 900% then alert
+  if cpu:throttled > 90% then alert
+"""
 BUSY = f"{sys.executable} -c 'while True: pass'"
 
 
@@ -19,7 +28,8 @@ BUSY = f"{sys.executable} -c 'while True: pass'"
 def host(tmp_path: Path) -> Iterator[Local]:
     with local(tmp_path) as host:
         host.keep(busy=BUSY, idle="sleep infinity")
-        host.rule("busy", "check service busy\n  if memory:swap > 1g then alert\n")
+        host.rule("busy", "check service busy\n" + DARK)
+        host.rule("host", "check host\n  if cpu > 900% then alert\n  if net:lo > 9g then alert\n")
         host.rule("idle", "check service idle\ncheck service ghost\n")
         yield host
 
@@ -33,7 +43,17 @@ def test_the_daemon_says_what_it_bound_and_what_is_dark(host: Local) -> None:
     assert "ghost: not found: supervisord: no program ghost" in log
     assert sum("ghost" in line for line in log.splitlines()) == 1
     assert "busy: memory:swap is dark: its init gives it no cgroup" in log
+    assert "busy: cpu:throttled is dark: its init gives" in log
     assert "idle: memory:" not in log
+
+
+def test_what_takes_two_readings_is_not_dark_at_the_start(host: Local) -> None:
+    until(lambda: host.states() == {"RUNNING"}, what="the programs run")
+    host.start()
+    until(lambda: "no route" in host.log(), what=host.log())
+    assert "memory:swap is dark" in host.log()
+    for metric in ("cpu:tree", "cpu", "net:lo"):
+        assert f" {metric} is dark" not in host.log()
 
 
 def test_who_has_a_route_is_told_nothing_of_it(host: Local) -> None:
@@ -90,6 +110,27 @@ def test_top_shows_who_eats_the_cpu(host: Local) -> None:
     gone = host.ask("top")
     assert gone.returncode == 3
     assert gone.stderr.count("\n") == 1
+
+
+def test_init_takes_any_printable_name(host: Local, tmp_path: Path) -> None:
+    into = tmp_path / 'a"b c'
+    made = host.ctl("init", "--into", os.path.relpath(into))
+    assert made.returncode == 0, made.stderr
+    assert load(str(into / "steadyd.toml")).rules == (f"{into}/rules.d",)
+    assert f"steadyd check '{into}/rules.d'" in made.stdout
+    for bad in ("", "a\nb"):
+        refused = host.ctl("init", "--into", bad)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.startswith("steadyd: --into takes ")
+
+
+@pytest.mark.parametrize(("swap", "cores"), [(True, 1), (False, 64)])
+def test_the_first_rules_of_the_host_suit_it(swap: bool, cores: int) -> None:
+    text = host_rules(swap, cores)
+    assert ("\n  if swap" in text) is swap
+    assert f"load:5 > {2 * cores} for" in text
+    file = parse(text)
+    assert not file.bad
 
 
 def test_init_writes_once_and_what_it_writes_is_good(host: Local, tmp_path: Path) -> None:

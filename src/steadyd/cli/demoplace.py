@@ -27,6 +27,7 @@ _RULES_HEAD = """\
 # The rules of the demo. Edit them while it runs: they take effect at once. Break them: nothing
 # happens but a report, and what was good stays in force.
 """
+_HOST_BUDGET = "400/1h"  # a demo may go wrong all day
 
 
 class DemoError(Exception):
@@ -46,9 +47,24 @@ class Place(Struct, frozen=True):
         return self.folder / "rules" / "demo.inq"
 
     @property
+    def control(self) -> Path:
+        """Return the control socket."""
+        return self.folder / "control"
+
+    @property
     def page(self) -> str:
         """Return the address of the page."""
         return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def about_page(self) -> str:
+        """Return why the page is not where it usually is, "" if it is."""
+        return "" if self.port == PORT else f"  ({PORT} is taken)"
+
+    @property
+    def question(self) -> str:
+        """Return how to ask the daemon of the demo about a service."""
+        return f"{_own_name()} why {TROUBLES[0].service} --control {self.control}"
 
     def bring(self, trouble: Trouble) -> None:
         """Let a trouble happen."""
@@ -64,9 +80,8 @@ class Place(Struct, frozen=True):
             return None
 
     def log(self) -> str:
-        """Return the last words of the daemon."""
-        text = (self.folder / "steadyd.log").read_text(errors="replace")
-        return text.strip()[-2000:] or "its log, which is empty"
+        """Return what the daemon wrote."""
+        return (self.folder / "steadyd.log").read_text(errors="replace")
 
 
 @contextlib.contextmanager
@@ -144,11 +159,12 @@ def _write(where: Place, routes: Sequence[str]) -> None:
     (where.folder / "steadyd.toml").write_text(
         f"rules = [{json.dumps(str(where.rules.parent))}]\n"
         f"state = {json.dumps(str(where.folder / 'state'))}\n"
-        f"control = {json.dumps(str(where.folder / 'control.sock'))}\n"
+        f"control = {json.dumps(str(where.control))}\n"
         'cycle = "1s"\ninit = "supervisord"\n'
         f'[web]\nlisten = ["127.0.0.1:{where.port}"]\n'
         "show_details = true  # the demo has no secrets\n"
         f"[routes]\ndefault = [{', '.join(files)}]\n"
+        f'[actions]\nhost_budget = "{_HOST_BUDGET}"\n'
         f'[inits.supervisord]\nurl = "unix://{where.folder}/supervisor.sock"\n'
     )
     programs = "".join(_program(where, trouble) for trouble in TROUBLES)
@@ -180,9 +196,20 @@ def _program(where: Place, trouble: Trouble) -> str:
 
 def _supervisord(where: Place) -> list[str]:
     if importlib.util.find_spec("supervisor") is None:
-        raise DemoError("supervisor is missing; install it with: pip install 'steadyd[demo]'")
+        raise DemoError(
+            "supervisor is missing; install it beside steadyd: pipx inject steadyd supervisor,"
+            " or in the environment that steadyd is in: pip install supervisor"
+        )
     code = "from supervisor.supervisord import main; main()"
     return [sys.executable, "-c", code, "-c", str(where.folder / "supervisord.conf")]
+
+
+def _own_name() -> str:
+    """Return what to type for `steadyd` here."""
+    called = sys.argv[0]
+    if shutil.which("steadyd") or os.path.basename(called) != "steadyd":
+        return "steadyd"
+    return min(called, os.path.relpath(called), key=len)
 
 
 def _steadyd(where: Place) -> list[str]:

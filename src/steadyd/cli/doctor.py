@@ -6,12 +6,14 @@ themselves. Nothing is acted upon: polkit and sudo are asked for their verdict o
 
 import argparse
 import asyncio
+import errno
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -20,16 +22,17 @@ from msgspec.structs import replace
 from steadyd.cli import fail
 from steadyd.cli.client import print_json
 from steadyd.cli.grants import SUDO_COMMANDS, service_verbs
-from steadyd.cli.offline import NoAnswer, Service, resolve, targets
+from steadyd.cli.offline import Looked, NoAnswer, Service, resolve, targets
 from steadyd.cli.terminal import clean, plain
 from steadyd.inits import processes
-from steadyd.model.metric import MetricId, Subject
+from steadyd.model.metric import MetricId, Reading, Subject
 from steadyd.model.notification import DEFAULT_ROUTE
-from steadyd.model.rule import Verb
+from steadyd.model.rule import HOST, Verb
 from steadyd.ports import SampleTarget
 from steadyd.probes.catalogue import CATALOGUE
+from steadyd.probes.host import NO_SWAP
 from steadyd.probes.procfs import ProcSampler
-from steadyd.probes.rates import EXTRA, extra, service_readings
+from steadyd.probes.rates import EXTRA, extra, host_extra, host_readings, service_readings
 from steadyd.settings import Settings, SettingsError, load
 
 Found = dict[str, dict[str, str]]  # service, metric, why it is dark
@@ -63,28 +66,42 @@ def run(args: argparse.Namespace) -> int:
     try:
         user = _user(args.user)
         settings = load(args.config)
-        services = resolve(args)
+        looked = resolve(args)
     except SettingsError as error:
         return fail(str(error), 2)
     except NoAnswer as error:
         return fail(str(error), 1)
-    found = list(_all(services, settings, user))
+    found = list(_all(looked, settings, user))
     if args.json:
         print_json({"user": user.pw_name, "dark": msgspec.to_builtins(found)})
     else:
-        print("\n".join(_lines(found, services, user.pw_name)))
+        print("\n".join(_lines(found, looked.services, user.pw_name)))
     return 1 if found else 0
 
 
-def _all(services: list[Service], settings: Settings, user: pwd.struct_passwd) -> Iterator[Dark]:
+def _all(looked: Looked, settings: Settings, user: pwd.struct_passwd) -> Iterator[Dark]:
     yield from _routes(settings)
-    if not services:
-        mend = f"write a rule file in {', '.join(map(str, settings.rules))}"
+    yield from _files(looked)
+    if not looked.services and not looked.host and not looked.files:
+        mend = f"write a rule file in {', '.join(map(str, looked.folders))}"
         yield Dark("", "services", "no rule file names a service", mend)
-    for service in services:
+    for service in looked.services:
         yield from _binding(service)
         yield from _verbs(service, user)
-    yield from _metrics(services, user)
+    yield from _metrics(looked, user)
+
+
+def _files(looked: Looked) -> Iterator[Dark]:
+    """Yield what is wrong with the rule files: a mistake disables its rule, or the whole file."""
+    for file in looked.files:
+        for error in file.errors:
+            mend = error.help or f"steadyd check {shlex.quote(file.path)}"
+            if os.strerror(errno.EACCES) in error.message:
+                path = shlex.quote(file.path)
+                mend = f"sudo steadyd doctor, or let this user read it: chmod o+rX {path}"
+            elif file.path in looked.folders:
+                mend = f"write a rule file in {file.path}, or name another folder: --rules DIR"
+            yield Dark("", f"{file.path}:{error.line}:{error.column}", error.message, mend)
 
 
 def _routes(settings: Settings) -> Iterator[Dark]:
@@ -192,17 +209,21 @@ def _refused(service: Service, verb: Verb, user: pwd.struct_passwd) -> list[str]
 # metrics
 
 
-def _metrics(services: list[Service], user: pwd.struct_passwd) -> Iterator[Dark]:
-    """Yield each metric that cannot be read of a service that runs; the dear ones if named."""
+def _metrics(looked: Looked, user: pwd.struct_passwd) -> Iterator[Dark]:
+    """Yield each metric that cannot be read of a service that runs; the dear ones if named.
+
+    Of the host those that rules name.
+    """
+    services = looked.services
     named = {s.name: frozenset[MetricId]().union(*(r.metrics for r in s.rules)) for s in services}
     running = [
         replace(target, extra=extra(named[target.unit]))
         for target in targets({service.name: service.finding for service in services})
     ]
-    if not running:
+    if not running and not looked.host:
         return
     try:
-        found = _as(user, lambda: _readings(running))
+        found = _as(user, lambda: _readings(running, looked.host))
     except OSError as error:
         yield Dark("", "metrics", f"they cannot be read as {user.pw_name}: {error}", "")
         return
@@ -214,28 +235,33 @@ def _metrics(services: list[Service], user: pwd.struct_passwd) -> Iterator[Dark]
             yield Dark(name, " ".join(metrics), why, _light(why))
 
 
-def _readings(running: list[SampleTarget]) -> Found:
+def _readings(running: list[SampleTarget], host: frozenset[MetricId]) -> Found:
     wanted = [
         metric.id
         for metric in CATALOGUE.metrics
         if metric.id in EXTRA or (metric.per_process and metric.id.family != "init")
     ]
     sampler = ProcSampler()
-    before = sampler.sample(running)
+    mounts, more = sorted(m.name for m in host if m.family == "disk"), host_extra(host)
+    before, host_before = sampler.sample(running), sampler.host(mounts, more)
     time.sleep(BETWEEN)
-    after = sampler.sample(running)
-    found: Found = {}
+    after, host_after = sampler.sample(running), sampler.host(mounts, more)
+    found = {HOST: _unread(host_readings(host, host_before, host_after))}
     for target in running:
         readings = service_readings(wanted, before.get(target.unit), after.get(target.unit))
-        dark = {str(m): r.why_missing for m, r in readings.items() if r.value is None}
-        if dark:
-            found[target.unit] = dark
+        found[target.unit] = _unread(readings)
     return found
+
+
+def _unread(readings: Mapping[MetricId, Reading]) -> dict[str, str]:
+    return {str(m): r.why_missing for m, r in sorted(readings.items()) if r.value is None}
 
 
 def _light(why: str) -> str:
     if why.startswith("no right") and "IOAccounting" not in why:
         return "in a drop-in of steadyd.service: AmbientCapabilities=CAP_SYS_PTRACE"
+    if why == NO_SWAP:
+        return "take the rule on swap away, or give the host some"
     return ""
 
 
@@ -280,7 +306,7 @@ def _user(name: str | None) -> pwd.struct_passwd:
     return user
 
 
-def _lines(found: list[Dark], services: list[Service], user: str) -> Iterator[str]:
+def _lines(found: list[Dark], services: Sequence[Service], user: str) -> Iterator[str]:
     for dark in found:
         yield f"{clean(dark.service or 'steadyd')}: {clean(dark.what)}: {clean(dark.why)}"
         if dark.mend:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from steadyd.cli import fail
-from steadyd.cli.offline import NoAnswer, Service, resolve
+from steadyd.cli.offline import NoAnswer, Service, resolve, tell_errors
 from steadyd.cli.terminal import plain
 from steadyd.inits.systemd_status import polkit_words, unit_name
 from steadyd.inits.upstart_sudo import COMMANDS
@@ -35,11 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the rule. A service that is not there yet gets the unit that its name would have."""
     try:
-        services = resolve(args)
+        looked = resolve(args)
     except SettingsError as error:
         return fail(str(error), 2)
     except NoAnswer as error:
         return fail(str(error), 1)
+    code, services = tell_errors(looked), looked.services
     if args.kind == "sudoers":
         try:
             print(sudoers(commands(services), args.user), end="")
@@ -47,14 +48,14 @@ def run(args: argparse.Namespace) -> int:
             return fail(str(error), 2)
         for text in without_sudo(services):
             print(f"steadyd: {text}", file=sys.stderr)
-        return 0
+        return code
     print(polkit(needed(services), args.user))
     for service in services:
         if service.status is None and service_verbs(service):
             unit = _unit(service)
             what = f"the right is for {unit}" if unit else "no unit can have this name"
             print(f"steadyd: {plain(service.finding.reason)}; {what}", file=sys.stderr)
-    return 0
+    return code
 
 
 def needed(services: Iterable[Service]) -> dict[str, tuple[str, ...]]:

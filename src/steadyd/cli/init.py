@@ -5,7 +5,9 @@ It asks nothing that it can find out, acts on nothing, and leaves what is there 
 
 import argparse
 import asyncio
+import json
 import os
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import ceil
 from pathlib import Path
@@ -29,6 +31,7 @@ DEADLINE = 30.0  # seconds for the init systems to answer
 MOST = 40  # services in the first rule file, those with most memory
 ROOM = 3  # times the memory of now: above that it is worth a word
 LEAST = 256 * 2**20  # bytes; less is not worth one
+LOAD = 2  # for each core: above that it is worth a word
 # what hosts run for themselves; whoever wants it watched names it
 # fmt: off
 PLUMBING = frozenset((
@@ -62,7 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Find out, write, and say what comes next."""
-    into = Path(args.into) if args.into else _place()
+    into = _place() if args.into is None else Path(os.path.abspath(args.into))
+    if args.into == "" or not str(into).isprintable():
+        return fail("--into takes the name of a folder, in printable characters", 2)
     try:
         settings = load(None)
         found = asyncio.run(_look(settings))
@@ -73,18 +78,18 @@ def run(args: argparse.Namespace) -> int:
     files = {
         into / "steadyd.toml": configuration(into),
         into / "rules.d" / "services.inq": rules(found),
-        into / "rules.d" / "host.inq": HOST,
+        into / "rules.d" / "host.inq": host_rules(_has_swap(), os.cpu_count() or 1),
     }
     if args.print:
         print("\n".join(f"# {path}\n{text}" for path, text in files.items()))
         return 0
-    new = {path: text for path, text in files.items() if not path.exists()}
-    if not new:
-        return fail(f"{into} has all of it, and is not touched; write elsewhere: --into DIR", 1)
     try:
+        new = {path: text for path, text in files.items() if not path.exists()}
         _write(new)
     except OSError as error:
         return fail(f"{error.filename}: {error.strerror}; write elsewhere: --into DIR", 1)
+    if not new:
+        return fail(f"{into} has all of it, and is not touched; write elsewhere: --into DIR", 1)
     print("\n".join(_told(into, files, new, found)))
     return 0
 
@@ -171,11 +176,19 @@ def _quoted(name: str) -> str:
     return name if plain and name.isascii() else '"' + name.replace('"', "") + '"'
 
 
-HOST = """\
+def _has_swap() -> bool:
+    return "swap_used_percent" in ProcSampler().host(()).raw
+
+
+def host_rules(swap: bool, cores: int) -> str:
+    """Return the first rules of the host; one on swap would be dark where there is none."""
+    on_swap = "if swap > 50% for 4 cycles then alert"
+    return f"""\
 # The host itself. A disk that fills up is told before it is full.
 check host
-  if load:5 > 16 for 4 cycles then alert
-  if swap > 50% for 4 cycles then alert
+  # {LOAD} for each core, of which there {"is 1" if cores == 1 else f"are {cores}"}
+  if load:5 > {LOAD * cores} for 4 cycles then alert
+  {on_swap if swap else f"# this host has no swap; with some: {on_swap}"}
   if disk:/ > 90% for 4 cycles then alert
   if disk:/ will reach 95% within 6h then alert
 """
@@ -185,7 +198,7 @@ def configuration(into: Path) -> str:
     """Return a commented steadyd.toml; what is commented out is the default."""
     return f"""\
 # steadyd.toml: everything has a default. `steadyd reload` takes new routes, a restart the rest.
-rules = ["{into}/rules.d"]
+rules = [{json.dumps(f"{into}/rules.d", ensure_ascii=False)}]
 #cycle = "15s"                  # how often rules are evaluated; events are seen at once
 #dry_run = false                # true: tell, and do nothing
 
@@ -218,9 +231,10 @@ def _told(
     more = f" and {len(found) - 8} more" if len(found) > 8 else ""
     yield f"services found: {names}{more}" if found else "no service was found"
     yield "next:"
-    yield f"  steadyd check {into}/rules.d"
-    yield f"  steadyd doctor --config {into}/steadyd.toml"
+    config = shlex.quote(f"{into}/steadyd.toml")
+    yield f"  steadyd check {shlex.quote(f'{into}/rules.d')}"
+    yield f"  steadyd doctor --config {config}"
     if into == SYSTEM:
         yield "  systemctl enable --now steadyd      # or: steadyd run"
     else:
-        yield f"  steadyd run --config {into}/steadyd.toml"
+        yield f"  steadyd run --config {config}"

@@ -2,19 +2,22 @@
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from steadyd.inits import detect
+from steadyd.model.metric import MetricId
 from steadyd.model.rule import HOST, Check, CheckParams, Rule, RuleSet
 from steadyd.model.service import UnitStatus, is_glob
 from steadyd.ports import InitSystem, SampleTarget
 from steadyd.probes.catalogue import CATALOGUE
 from steadyd.probes.procfs import ProcSampler
-from steadyd.rulefiles.folder import RuleFiles, defaults_of
+from steadyd.rulefiles.folder import Judged, RuleFiles, defaults_of, one_line
 from steadyd.rulefiles.globs import expand
 from steadyd.settings import Settings, SettingsError, load
 from steadyd.watch import Finding, find_unit, members_of
@@ -36,11 +39,28 @@ class Service(Struct, frozen=True):
         return self.finding.status
 
 
+class Looked(Struct, frozen=True):
+    """What the rule files name, as it is here: `host` are the metrics that they name of the host.
+
+    `folders` were read; `files` are those with errors, of which not all is in force.
+    """
+
+    folders: tuple[str, ...]
+    services: tuple[Service, ...]
+    host: frozenset[MetricId]
+    files: tuple[Judged, ...]
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Return what is wrong with the files, a line for each mistake."""
+        return tuple(one_line(file.path, error) for file in self.files for error in file.errors)
+
+
 class NoAnswer(Exception):
     """The init systems do not answer; str() is one line."""
 
 
-def resolve(args: argparse.Namespace) -> list[Service]:
+def resolve(args: argparse.Namespace) -> Looked:
     """Resolve every checked service of `--rules` or the configuration.
 
     Raises SettingsError, NoAnswer.
@@ -49,7 +69,19 @@ def resolve(args: argparse.Namespace) -> list[Service]:
     if args.rules:
         settings = replace(settings, rules=tuple(args.rules))
     files = RuleFiles(settings.rules, CATALOGUE, defaults=defaults_of(settings.defaults))
-    return look_up(files.read(frozenset(settings.routes)).rules.checks, settings)
+    world = files.read(frozenset(settings.routes))
+    services = look_up(world.rules.checks, settings)
+    host = (rule.metrics for rule in world.rules.rules if rule.service == HOST)
+    bad = tuple(file for file in world.files if file.errors)
+    folders = tuple(str(Path(folder)) for folder in settings.rules)
+    return Looked(folders, tuple(services), frozenset().union(*host), bad)
+
+
+def tell_errors(looked: Looked) -> int:
+    """Print what is wrong with the rule files; return the exit code that it means."""
+    for error in looked.errors:
+        print(f"steadyd: {error}", file=sys.stderr)
+    return 1 if looked.errors else 0
 
 
 def look_up(checks: Iterable[Check], settings: Settings) -> list[Service]:

@@ -204,7 +204,7 @@ async def _say_ready(app: App, web: Web, supervisor: Supervisor) -> None:
     from steadyd.cli.firstwords import first_words
 
     await app.learn_rights()
-    for level, line in first_words(app.snapshot(), app.routed, app.engine.options.counters):
+    for level, line in first_words(app.snapshot(), app.routed):
         logger.log(level, "%s", line)
 
 

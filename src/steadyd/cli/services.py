@@ -22,12 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the daemon, or with `--rules` the init systems, and print."""
+    code = 0
     if args.rules or args.config:
         from steadyd.cli.offline import NoAnswer
         from steadyd.settings import SettingsError
 
         try:
-            found = _offline(args)
+            found, code = _offline(args)
         except SettingsError as error:
             return fail(str(error), 2)
         except NoAnswer as error:
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"services": found})
     else:
         print("\n".join(lines(found)))
-    return 0
+    return code
 
 
 def lines(services: list[Json]) -> list[str]:
@@ -72,12 +73,14 @@ def lines(services: list[Json]) -> list[str]:
     return [*table(heads, rows, most=24), *warnings]
 
 
-def _offline(args: argparse.Namespace) -> list[Json]:
-    from steadyd.cli.offline import resolve
+def _offline(args: argparse.Namespace) -> tuple[list[Json], int]:
+    """Return what was found, and the exit code: 1 where rule files have errors, which are told."""
+    from steadyd.cli.offline import resolve, tell_errors
     from steadyd.exposition.api import rfc3339
 
-    found = []
-    for service in resolve(args):
+    found, looked = [], resolve(args)
+    code = tell_errors(looked)
+    for service in looked.services:
         status = service.status
         found.append(
             {
@@ -92,4 +95,4 @@ def _offline(args: argparse.Namespace) -> list[Json]:
                 "why": None if status else service.finding.reason,
             }
         )
-    return found
+    return found, code
