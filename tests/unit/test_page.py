@@ -91,7 +91,7 @@ def test_it_shows_what_matters() -> None:
     text = read(page(snapshot())).text
     for shown in ("238.4 MiB", "3m 12s", "restart: not healed", "exited with 1", "no answer in 2 s",
                   "bad.inq", "1 / 3", "Open incidents", "up 1d", "no data for 1m 15s", "slack",
-                  "3 wait, the oldest for 42s", "2 GiB"):  # fmt: skip
+                  "3 messages not delivered yet, the oldest for 42s", "2 GiB"):  # fmt: skip
         assert shown in text
 
 

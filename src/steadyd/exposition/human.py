@@ -34,6 +34,13 @@ def span(seconds: float | None) -> str:
     return " ".join(parts[:2])
 
 
+def took(seconds: float | None) -> str:
+    """Return how long something short lasted, as `0.2s`; from ten seconds on as `span`."""
+    if seconds is None or seconds >= 9.95:
+        return span(seconds)
+    return f"{seconds:.1f}s" if seconds >= 0.05 else "under 0.1s"
+
+
 def count(value: float | None) -> str:
     """Return a count, with its decimals if it has some."""
     if value is None:

@@ -23,10 +23,11 @@ class InitView(Struct, frozen=True):
 
 
 class Watched(Struct, frozen=True):
-    """One rule of a service, and where it stands."""
+    """One rule of a service, where it stands, and why there is no reading of what it compares."""
 
     rule: Rule
     phase: str
+    missing: Mapping[MetricId, str] = field(default_factory=dict)
 
     @property
     def compared(self) -> Iterator[Comparison]:
