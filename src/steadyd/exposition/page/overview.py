@@ -29,7 +29,7 @@ from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import FileView, Snapshot
 
 ACTIONS = 15  # shown on the page
-INCIDENTS = 50  # newest first
+INCIDENTS = 40  # newest first
 
 
 def page(snapshot: Snapshot, view: View, beside: Beside, feed: str = "") -> str:
@@ -68,7 +68,9 @@ def parts(
 
 
 def _notes(snapshot: Snapshot, trusted: bool) -> str:
-    notes = [text if trusted else WITHHELD for text in snapshot.trouble]
+    notes = list(snapshot.trouble)
+    if notes and not trusted:
+        notes = [f"{number(len(notes), 'trouble')} of the daemon: {WITHHELD}."]
     if not snapshot.ready:
         notes.append("Not ready: not all services have been looked up yet.")
     if snapshot.dry_run:
@@ -198,7 +200,7 @@ def _files(snapshot: Snapshot, trusted: bool) -> str:
         for view in sorted(snapshot.files, key=lambda view: (view.ok, view.path))[:MOST]
     ]
     more = rest(MOST, len(snapshot.files), "steadyd check")
-    return plain_table("Rule files", ("File", "State", "Report"), rows) + more
+    return plain_table("Rule files", ("File", "State", "Report"), rows, "files") + more
 
 
 def _report(view: FileView, trusted: bool) -> str:
@@ -213,4 +215,4 @@ def _inits(snapshot: Snapshot) -> str:
         (("w", strong(init.name)), ok(init.up, "answers"), ("w", escape(init.reason)))
         for init in snapshot.inits
     ]
-    return plain_table("Init systems", ("Name", "State", "Why"), rows)
+    return plain_table("Init systems", ("Name", "State", "Why"), rows, "files")

@@ -15,7 +15,7 @@ from steadyd.model.snapshot import Snapshot
 STYLE = Path(__file__).with_name("page.css").read_text("utf-8")
 REFRESH_SECONDS = 30  # of a browser without JavaScript
 
-MOST = 20  # rows of what may be many
+MOST = 15  # rows of what may be many
 WITHHELD = f"{api.WITHHELD}; show_details = true under [web] of steadyd.toml shows it to all"
 
 Cell = tuple[str, str]  # class and escaped HTML

@@ -128,7 +128,7 @@ def _open(snapshot: Snapshot, view: ServiceView, now: float | None) -> str:
         for each in found[:MOST]
     ]
     heads = ("Severity", "Rule", "Value>", "Limit>", "Open for>")
-    return table("Open incidents", heads, rows) + rest(MOST, len(found), "steadyd status")
+    return table("Open incidents", heads, rows, "here") + rest(MOST, len(found), "steadyd status")
 
 
 def _rules(view: ServiceView, beside: Beside) -> str:
