@@ -236,7 +236,6 @@ def test_memory_is_told_by_the_reading_that_is_drawn_beside_it() -> None:
     row = Rows(drawn).still(now.services[0], AT)
     assert row.count("9.5 MiB") == 3  # the curve, its words, the column
     assert "238.4 MiB" not in row
-    assert "238.4 MiB" not in service.parts(now, now.services[0], drawn, 15.0, AT)["numbers"]
     assert "238.4 MiB" in Rows(BESIDE_EMPTY).still(now.services[0], AT)  # no rule names it
 
 

@@ -20,7 +20,7 @@ from steadyd.exposition.page.parts import (
     strong,
     table,
 )
-from steadyd.exposition.page.rows import Beside, View, curves, memory
+from steadyd.exposition.page.rows import Beside, View, curves
 from steadyd.model.incident import Action, Incident
 from steadyd.model.rule import HOST
 from steadyd.model.snapshot import TICKS, Chapter, ServiceView, Snapshot, Watched, Why
@@ -85,7 +85,7 @@ def parts(
         "open": _open(snapshot, view, now),
         "charts": f"<h2>What rules watch</h2>\n{drawn}" if drawn else "",
         "rules": _rules(view, beside),
-        "numbers": _numbers(view, beside),
+        "numbers": _numbers(view),
     }
 
 
@@ -147,10 +147,10 @@ def _rule(rule: Watched) -> tuple[Cell, ...]:
     )
 
 
-def _numbers(view: ServiceView, beside: Beside) -> str:
+def _numbers(view: ServiceView) -> str:
     raw = view.sample.raw if view.sample else {}
     numbers = [
-        ("Memory of all processes", size(memory(view, beside))),
+        ("Memory of all processes", size(raw.get("total_rss"))),
         ("Memory of the main process", size(raw.get("rss"))),
         ("Processes", count(raw.get("processes"))),
         ("Threads", count(raw.get("threads"))),
