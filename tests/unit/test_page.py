@@ -182,6 +182,9 @@ def test_the_page_of_a_service_has_its_curves_and_its_story() -> None:
     for shown in ("memory:total_rss", "limit 2 GiB", "least 47.7 MiB", "50m 30s ago",
                   "if memory:total_rss > 2g then alert", "restart asked", SECRET):  # fmt: skip
         assert shown in text
+    assert text.count("2 GiB") == 2  # the limit, and the height of it
+    assert "200 MiB" in text
+    assert not re.search(r"\b(2|200)\.0 [GM]iB", text)
     stranger = service.page(now, view, None, BESIDE, 15.0, "")
     assert SECRET not in stranger
     assert WITHHELD in read(stranger).text

@@ -94,8 +94,8 @@ def chart(curve: Curve, cycle: float) -> str:
         f"<b{tone}>{escape(measure(name, now))}</b>"
         + (f' <span class="bad">limit {escape(limits)}</span>' if limits else "")
         + f'{why} <span class="calm">{escape(" · ".join(parts))}</span></figcaption>'
-        f'<div class="plot"><p class="scale"><span>{escape(measure(name, high))}</span>'
-        f"<span>{escape(measure(name, low))}</span></p>"
+        f'<div class="plot"><p class="scale"><span>{escape(limit(name, high))}</span>'
+        f"<span>{escape(limit(name, low))}</span></p>"
         f'<div>{_svg(curve, "curve", told)}<p class="axis">'
         f"<span>{span(len(curve.values) * cycle)} ago</span><span>now</span></p></div></div>"
         "</figure>\n"
