@@ -48,6 +48,12 @@ def of_daemons(metric: str) -> str:
     return f"{of_hosts(metric)} and on (job, instance) {of_hosts('steadyd_build_info')}"
 
 
+def unscraped() -> str:
+    """Count the daemons that do not answer: a dead target has no build info, it once had one."""
+    seen = f"present_over_time({of_hosts('steadyd_build_info')}[1d])"
+    return f"(count({of_hosts('up')} == 0 and on (job, instance) {seen}) or vector(0))"
+
+
 def last_gain(counter: str) -> str:
     """Give the time at which a counter rose last within the time range, to one step."""
     rose = f"{counter} > {counter} offset $__interval"

@@ -39,6 +39,7 @@ from dashboards.parts import (
     row,
     rows,
     source,
+    unscraped,
 )
 
 _BY = "instance"
@@ -86,8 +87,8 @@ def _numbers() -> Iterator[Panel]:
     )
     yield number(
         "Silent hosts",
-        "Daemons that Prometheus cannot scrape.",
-        now(f"count({of_hosts('up')} == 0) or vector(0)"),
+        "Daemons that Prometheus scraped within a day and now cannot.",
+        now(unscraped()),
         BAD,
     )
     yield number(

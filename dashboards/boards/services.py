@@ -38,6 +38,7 @@ from dashboards.parts import (
     state_number,
     timeline,
     to_service,
+    unscraped,
 )
 
 ACTIVE, FAILED = 'state="active"', 'state="failed"'
@@ -124,12 +125,9 @@ def numbers() -> Iterator[Panel]:
     )
     yield number(
         "Out of sight",
-        "Daemons that Prometheus cannot scrape and init systems that their daemon cannot reach:"
-        " what is shown of their services may be old or missing.",
-        now(
-            f"(count({of_hosts('up')} == 0) or vector(0))"
-            f" + (count({of_hosts('steadyd_init_up')} == 0) or vector(0))"
-        ),
+        "Daemons that Prometheus scraped within a day and now cannot, and init systems that their"
+        " daemon cannot reach: what is shown of their services may be old or missing.",
+        now(f"{unscraped()} + (count({of_hosts('steadyd_init_up')} == 0) or vector(0))"),
         BAD,
     )
     yield number(

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 import steadyd
 from steadyd.engine import Engine
 from steadyd.evaluation.subject import CAUSES, Subject
+from steadyd.model.condition import UP
 from steadyd.model.fact import Phase
 from steadyd.model.incident import Action, Outcome, Suppression
 from steadyd.model.metric import MetricId, Reading, Sample
@@ -204,7 +206,21 @@ def watched_of(engine: Engine, service: str) -> tuple[Watched, ...]:
 def _watched(engine: Engine, rule: Rule) -> Watched:
     state = engine.states.get(rule.key)
     phase = state.phase if state else Phase.OK
-    return Watched(rule, phase)
+    watched = Watched(rule, phase)
+    missing = _missing(engine, watched)
+    if not missing:
+        return watched
+    return replace(watched, missing=missing, unknown=engine.truth(rule.key) is None)
+
+
+def _missing(engine: Engine, watched: Watched) -> dict[MetricId, str]:
+    """Return why there is no reading; states are told as states."""
+    missing = {}
+    for each in watched.compared:
+        reading = engine.reading(watched.rule.service, each.metric)
+        if reading.value is None and each.metric != UP:
+            missing[each.metric] = reading.why_missing or "it is no number"
+    return missing
 
 
 def _jobs(engine: Engine) -> Iterator[JobView]:

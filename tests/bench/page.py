@@ -20,7 +20,7 @@ from tests.fakes.exposition import FakeDaemon, snapshot  # noqa: E402
 from tests.fakes.http import port_of, serving  # noqa: E402
 
 TIMES, SERVICES, LIMIT = 20, 1000, 150.0
-PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
 async def paints() -> list[float]:
@@ -36,6 +36,7 @@ async def paints() -> list[float]:
             page = await context.new_page()
             await page.goto(f"http://127.0.0.1:{port_of(web)}/")
             await page.wait_for_selector("#live:visible")
+            await page.wait_for_function(PAINT)
             found.append(float(await page.evaluate(PAINT)))
             await context.close()
         await browser.close()

@@ -181,3 +181,61 @@ def test_texts_stand_out_from_their_ground(host: Local, open_page: Open, scheme:
         }"""
     )
     assert contrast >= 4.5  # WCAG 2, 1.4.3
+
+
+def test_a_chapter_that_was_opened_stays_open_and_keeps_the_focus(
+    host: Local, open_page: Open
+) -> None:
+    page = open_page(address(host, "/service/app"))
+    (host.folder / "leak").touch()
+    chapters = page.locator("#story details")
+    expect(chapters).to_have_count(1, timeout=20_000)
+    (host.folder / "leak").unlink()
+    expect(chapters).to_contain_text("healed", timeout=20_000)
+    expect(page.locator("#open")).to_be_empty(timeout=20_000)
+    # as it comes when it is closed; the reader opens it, and goes through it by keyboard
+    page.reload()
+    expect(page.locator("#live")).to_be_visible()
+    assert chapters.get_attribute("open") is None
+    chapters.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(chapters).to_have_attribute("open", "")
+    chapters.first.evaluate("node => node.setAttribute('old', '')")
+    (host.folder / "leak").touch()  # another incident: the story is told anew
+    expect(chapters).to_have_count(2, timeout=20_000)
+    expect(page.locator("#story details[old]")).to_have_count(0)
+    expect(chapters.nth(1)).to_have_attribute("open", "")
+    expect(chapters.nth(1).locator("summary")).to_be_focused()
+
+
+def test_a_stale_link_leads_to_a_page_with_the_way_back(host: Local, open_page: Open) -> None:
+    page = open_page(address(host), alone=True)
+    answer = page.goto(address(host, "/service/nosuch"))
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.locator("#missing h2")).to_have_text("nosuch")
+    host.rule("late", "check service nosuch\n")  # now one does name it
+    expect(page.locator("#head h2")).to_have_text("nosuch", timeout=20_000)
+    (host.rules / "late.inq").unlink()
+    expect(page.locator("#missing h2")).to_have_text("nosuch", timeout=20_000)
+    page.locator("#missing a").first.click()
+    expect(page.locator("tr[data-name=app]")).to_be_visible()
+
+
+def test_a_phone_shows_all_of_a_row_without_going_aside(host: Local, open_page: Open) -> None:
+    phone = {"width": 360, "height": 700}
+    page = open_page(address(host), viewport=phone)
+    row = page.locator("tr[data-name=app]")
+    expect(row.locator(".spark")).to_be_visible()
+    (host.folder / "leak").touch()
+    expect(page.locator("#incidents tbody td").last).to_be_visible(timeout=20_000)
+    wide = """() => [document.documentElement, ...document.querySelectorAll(".scroll")]
+      .map((node) => node.scrollWidth - node.clientWidth)"""
+    assert set(page.evaluate(wide)) == {0}
+    for cell in row.locator("td:visible").all():
+        box = cell.bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= phone["width"]
+    page.goto(address(host, "/service/app"))
+    expect(page.locator("#charts svg").first).to_be_visible()
+    assert set(page.evaluate(wide)) == {0}

@@ -221,6 +221,9 @@ async def test_the_page_of_a_service_tells_strangers_no_story(
     nobody = await ask(web, "/service/%3Cb%3E%1B")
     assert nobody.status == 404
     assert "\x1b" not in nobody.text
+    assert nobody.headers["content-type"] == "text/html; charset=utf-8"
+    assert '<a href="../">All services</a>' in nobody.text
+    assert "<b>\ufffd" not in nobody.text
 
 
 async def test_details_are_shown_to_all_where_the_configuration_says_so(

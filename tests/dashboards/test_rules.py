@@ -1,5 +1,6 @@
 """The rules for Prometheus, judged by promtool."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.dashboards.grafana import queries
 
 FOLDER = Path(__file__).resolve().parents[2] / "dashboards/prometheus"
 needs_promtool = pytest.mark.skipif(
@@ -77,3 +80,43 @@ def test_alerts_say_what_is_wrong_and_the_mend_with_labels_that_they_have() -> N
 def test_what_is_recorded_is_named_as_level_metric_operations() -> None:
     for rule in rules("recording.yml"):
         assert re.fullmatch(r"(instance|instance_name):steadyd_\w+:\w+", rule["record"])
+
+
+def asked(board: str, place: str) -> str:
+    """What a number of a board asks where all hosts are chosen."""
+    found = json.loads((FOLDER.parent / f"{board}.json").read_text())
+    (expr,) = (query.expr for query in queries(found) if query.place == place)
+    return re.sub(r"\$\w+", ".+", expr)
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("board", "place"), [("fleet", "Silent hosts A"), ("services", "Out of sight A")]
+)
+def test_dead_targets_of_other_jobs_are_not_counted_as_daemons(
+    board: str, place: str, tmp_path: Path
+) -> None:
+    """Daemon a dies after two minutes; the target of job `node` never answered, nor is it ours."""
+    a, b, other = (
+        f'{{instance="{instance}", job="{job}"}}'
+        for instance, job in (("a:1", "steadyd"), ("b:1", "steadyd"), ("a:2", "node"))
+    )
+    series = {
+        f"up{a}": "1 1 1 0x9", f"steadyd_build_info{a}": "1 1 1 stale", f"up{b}": "1x12",
+        f"steadyd_build_info{b}": "1x12", f"up{other}": "0x12",
+        f"steadyd_init_up{a}": "1 1 1 stale", f"steadyd_init_up{b}": "1x12",
+    }  # fmt: skip
+    expr = asked(board, place)
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": at, "exp_samples": [{"labels": "{}", "value": value}]}
+            for at, value in (("1m", 0), ("10m", 1))
+        ],
+    }
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump({"rule_files": [], "tests": [case]}))
+
+    done = promtool("test", "rules", "tests.yml", folder=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr

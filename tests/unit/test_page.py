@@ -10,14 +10,16 @@ from msgspec.structs import replace
 from steadyd.exposition import human
 from steadyd.exposition.api import WITHHELD
 from steadyd.exposition.page import overview, service
-from steadyd.exposition.page.draw import Curve, spark, timeline
-from steadyd.exposition.page.rows import PER_PAGE, Beside, view_of
+from steadyd.exposition.page.draw import Curve, compared, spark, timeline
+from steadyd.exposition.page.rows import PER_PAGE, Beside, Rows, view_of
+from steadyd.model.condition import Amount, Comparison, Operator
 from steadyd.model.incident import Line, LineKind
 from steadyd.model.metric import MetricId
+from steadyd.model.rule import Rule
 from steadyd.model.service import ServiceState
 from steadyd.model.silence import Silence, SilenceKind
 from steadyd.model.snapshot import Chapter, Counters, FileView, JobView, Snapshot, Watched, Why
-from tests.fakes.exposition import AT, HOSTILE, RULE, SECRET, snapshot
+from tests.fakes.exposition import AT, HOSTILE, RULE, SECRET, action, incident, snapshot
 
 VOID = {"meta", "link", "br", "path", "rect", "input"}
 
@@ -68,6 +70,7 @@ def states(service: str) -> tuple[tuple[float, ServiceState], ...]:
 
 
 BESIDE = Beside(curve, states, lambda name: (Watched(RULE, "ok"),))
+BESIDE_EMPTY = Beside(lambda *_: (), states, lambda name: (Watched(RULE, "ok"),))
 
 
 def page(now: Snapshot, trusted: bool = True, **wanted: str) -> str:
@@ -91,7 +94,7 @@ def test_it_shows_what_matters() -> None:
     text = read(page(snapshot())).text
     for shown in ("238.4 MiB", "3m 12s", "restart: not healed", "exited with 1", "no answer in 2 s",
                   "bad.inq", "1 / 3", "Open incidents", "up 1d", "no data for 1m 15s", "slack",
-                  "3 wait, the oldest for 42s", "2 GiB"):  # fmt: skip
+                  "3 messages not delivered yet, the oldest for 42s", "2 GiB"):  # fmt: skip
         assert shown in text
 
 
@@ -179,9 +182,158 @@ def test_the_page_of_a_service_has_its_curves_and_its_story() -> None:
     for shown in ("memory:total_rss", "limit 2 GiB", "least 47.7 MiB", "50m 30s ago",
                   "if memory:total_rss > 2g then alert", "restart asked", SECRET):  # fmt: skip
         assert shown in text
+    assert text.count("2 GiB") == 2  # the limit, and the height of it
+    assert "200 MiB" in text
+    assert not re.search(r"\b(2|200)\.0 [GM]iB", text)
     stranger = service.page(now, view, None, BESIDE, 15.0, "")
     assert SECRET not in stranger
     assert WITHHELD in read(stranger).text
+
+
+def test_a_thousand_incidents_files_and_jobs_are_cut_and_counted() -> None:
+    now = snapshot(1000)
+    report = "a.inq:2:6: error: nobody knows the metric `memory:total_rs`\n    help: total_rss"
+    now = replace(
+        now,
+        open=tuple(incident(f"inc-{n}", f"app{n:04d}") for n in range(1000)),
+        actions=tuple(action(f"act-{n}", f"inc-{n}") for n in range(50)),
+        files=tuple(FileView(f"/rules.d/{n}.inq", n % 2 == 0, report, report) for n in range(900)),
+        jobs=tuple(JobView(f"job{n}", 60.0, AT, AT, n == 799) for n in range(800)),
+    )
+    html = page(now)
+    read(html)
+    folder = Path(overview.__file__).parent
+    assets = sum((folder / name).stat().st_size for name in ("page.js", "icon.svg"))
+    assert len(html.encode()) + assets < 100_000
+    text = read(html).text
+    for shown in ("960 more; steadyd status tells all", "885 more; steadyd check", "785 more; /api",
+                  "overdue"):  # fmt: skip
+        assert shown in text
+    assert "/rules.d/1.inq" in text  # those with errors first
+    assert "more;" not in page(snapshot())
+    view = service.find(now, "app0000")
+    assert view is not None
+    many = replace(now, open=tuple(incident(f"inc-{n}", "app0000") for n in range(500)))
+    assert "485 more" in service.page(many, view, None, BESIDE, 15.0, "")
+
+
+def test_a_rule_on_what_cannot_be_read_is_not_ok() -> None:
+    memory = MetricId("memory", "total_rss")
+    dark = Watched(RULE, "ok", {memory: "no right to <read> it"}, unknown=True)
+    nothing = Beside(lambda *_: (None, None), states, lambda name: (dark,))
+    now = snapshot()
+    view = service.find(now, "puma")
+    assert view is not None
+    made = service.parts(now, view, nothing, 15.0, now.at)
+    assert '<td class="state warn">unknown</td>' in made["rules"]
+    rests = replace(view, processes=(), main_pid=0, sample=None)
+    made_of_none = service.parts(now, rests, nothing, 15.0, now.at)
+    assert '<td class="state calm">unknown</td>' in made_of_none["rules"]
+    assert "no reading of memory:total_rss: no right to &lt;read&gt; it" in made["rules"]
+    assert "no reading: no right to &lt;read&gt; it" in made["charts"]
+    firing = Beside(lambda *_: (), states, lambda name: (replace(dark, phase="firing"),))
+    assert "firing</td>" in service.parts(now, view, firing, 15.0, now.at)["rules"]
+    assert "no reading yet" in service.parts(now, view, BESIDE_EMPTY, 15.0, now.at)["charts"]
+
+
+def test_memory_is_told_by_the_reading_that_is_drawn_beside_it() -> None:
+    now = snapshot()  # the sample says 250e6 bytes
+    drawn = Beside(lambda *_: (10e6,), states, lambda name: (Watched(RULE, "ok"),))
+    row = Rows(drawn).still(now.services[0], AT)
+    assert row.count("9.5 MiB") == 3  # the curve, its words, the column
+    assert "238.4 MiB" not in row
+    assert "238.4 MiB" in Rows(BESIDE_EMPTY).still(now.services[0], AT)  # no rule names it
+
+
+def compares(metric: str, operator: Operator = Operator.ABOVE) -> Rule:
+    condition = Comparison(MetricId(metric), operator, Amount("2", 2.0))
+    return replace(RULE, condition=condition)
+
+
+def test_a_row_counts_the_curves_that_it_does_not_draw_and_draws_what_fires() -> None:
+    rules = tuple(
+        Watched(compares(name), "firing" if name == "e" else "ok") for name in ("a", "b", "c", "e")
+    )
+    row = Rows(Beside(lambda *_: (1.0,), states, lambda name: rules)).still(
+        snapshot().services[0], AT
+    )
+    assert row.count('<span class="spark">') == 3
+    assert "<small>e " in row
+    assert "<small>1 more</small>" in row
+    few = Rows(Beside(lambda *_: (1.0,), states, lambda name: rules[:3]))
+    assert "more" not in few.still(snapshot().services[0], AT)
+
+
+def test_what_is_wished_is_not_drawn_as_a_limit() -> None:
+    (unequal,) = compared((Watched(compares("a", Operator.UNEQUAL), "ok"),))
+    (above,) = compared((Watched(compares("a"), "ok"),))
+    assert (unequal.limits, above.limits) == ((), (2.0,))
+
+
+def test_a_state_that_goes_on_is_not_said_to_last_longer_than_it_does() -> None:
+    told = timeline(((AT - 1341, ServiceState.ACTIVE), (AT - 141, ServiceState.FAILED)), AT)
+    assert 'aria-label="states: active for 20m, failed for 2m"' in told
+    assert "failed just now" in timeline(((AT - 41, ServiceState.FAILED),), AT)
+
+
+def test_the_title_of_a_service_tells_of_its_incidents() -> None:
+    now = snapshot()
+    assert service.title(now, now.services[0]) == "puma: active, 1 open, web1"
+    assert service.title(replace(now, open=()), now.services[0]) == "puma: active, web1"
+
+
+def test_each_page_skips_to_what_it_has() -> None:
+    now = snapshot()
+    html = service.page(now, now.services[0], None, BESIDE, 15.0, "")
+    for text, target in ((html, "main"), (page(now), "services")):
+        assert f'class="skip" href="#{target}"' in text
+        assert text.count(f'id="{target}"') == 1
+    assert "Skip to the services" not in html
+
+
+def test_the_foot_names_the_command_only_to_whom_the_page_tells_no_why() -> None:
+    now = snapshot()
+    why = Why(now.services[0], ())
+    hint = "steadyd why NAME"
+    assert hint in page(now, trusted=False)
+    assert hint not in page(now)
+    assert hint in service.page(now, now.services[0], None, BESIDE, 15.0, "")
+    assert hint not in service.page(now, now.services[0], why, BESIDE, 15.0, "")
+
+
+def test_what_is_withheld_names_the_mend() -> None:
+    now = snapshot()
+    for html in (page(now, trusted=False), service.page(now, now.services[0], None, BESIDE, 9, "")):
+        assert "show_details = true under [web]" in html
+        assert "authentication" in html
+    assert "show_details" not in page(now)
+
+
+def test_a_verb_of_less_than_a_second_took_some_time() -> None:
+    quick = replace(action(), finished_at=AT - 189.8)
+    assert '<td class="n">0.2s</td>' in page(replace(snapshot(), actions=(quick,)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"),
+        (0.0, "under 0.1s"),
+        (0.2, "0.2s"),
+        (9.94, "9.9s"),
+        (9.96, "10s"),
+        (75.0, "1m 15s"),
+    ],
+)
+def test_what_is_short_is_told_in_tenths(seconds: float | None, text: str) -> None:
+    assert human.took(seconds) == text
+
+
+def test_a_service_that_nobody_names_has_a_page_with_the_way_back() -> None:
+    html = service.missing(snapshot(), HOSTILE, "")
+    assert HOSTILE in read(html).text
+    assert '<a href="../">' in html
+    assert 'href="../?q=%3Cscript' in html
 
 
 def test_a_service_that_nobody_names_is_not_found() -> None:

@@ -70,7 +70,7 @@ def lines(services: list[Json]) -> list[str]:
         if (why := wrapper(service["main_pid"] or 0))
     ]
     heads = ("SERVICE", "STATE", "INIT", "UNIT", "MAIN PID>", "PROCESSES>", "")
-    return [*table(heads, rows, most=24), *warnings]
+    return [*table(heads, rows), *warnings]
 
 
 def _offline(args: argparse.Namespace) -> tuple[list[Json], int]:

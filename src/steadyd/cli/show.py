@@ -6,7 +6,7 @@ from urllib.parse import quote
 from steadyd.cli import fail
 from steadyd.cli.client import Unreachable, add_options, ask, print_json, unreachable
 from steadyd.cli.terminal import clean, columns, plain
-from steadyd.exposition.human import measure, span, sparkline
+from steadyd.exposition.human import measure, span, sparkline, squeezed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,5 @@ def run(args: argparse.Namespace) -> int:
     ]
     seconds = span(len(told["values"]) * told["cycle_seconds"])
     print(f"{clean(args.name)} {clean(args.metric)}: {', '.join(numbers)}, of {seconds}")
-    known = [value for value in told["values"] if value is not None]
-    print(sparkline(known[-columns() :]))
+    print(sparkline(squeezed(told["values"], columns())))
     return 0

@@ -9,8 +9,8 @@ from typing import Any
 from steadyd.cli import fail
 from steadyd.cli.client import Unreachable, add_options, ask, print_json, unreachable
 from steadyd.cli.keys import keys, lively
-from steadyd.cli.terminal import clean, columns, cut, paint, plain, table
-from steadyd.exposition.human import measure, size, span
+from steadyd.cli.terminal import clean, columns, cut, fold, paint, plain, table
+from steadyd.exposition.human import measure, number, size, span
 
 Json = dict[str, Any]
 
@@ -64,9 +64,9 @@ def _shown(args: argparse.Namespace) -> bool:
     """Draw what the daemon says now, as much as fits; False if it does not answer."""
     try:
         answer = ask(args, "/api/v1/status", deadline=5.0)
-        found = [plain(answer.error)] if answer.error else lines(answer.data)
+        found = fold(plain(answer.error), columns()) if answer.error else lines(answer.data)
     except Unreachable as error:
-        answer, found = None, [cut(str(error), columns())]
+        answer, found = None, fold(str(error), columns())
     height = shutil.get_terminal_size().lines - 1
     if len(found) > height:
         found = [*found[: height - 1], f"… {len(found) - height + 1} lines more"]
@@ -83,15 +83,18 @@ def lines(status: Json) -> list[str]:
     parts = [
         f"{clean(status.get('hostname', ''))}: steadyd {clean(status['version'])}, up {up}",
         f"{active} of {len(services)} services active",
-        f"{len(incidents)} open incident{'' if len(incidents) == 1 else 's'}",
+        number(len(incidents), "open incident"),
     ]
-    found = [cut(", ".join(parts), columns()), *_troubles(status)]
+    found = _folded([", ".join(parts), *_troubles(status)])
     if services:
-        found += ["", *_services(services, now)]
-        found += _denied(services)
+        found += ["", *_services(services, now), *_folded(_denied(services))]
     for incident in incidents:
-        found += ["", *_incident(incident, now)]
+        found += ["", *_folded(_incident(incident, now))]
     return found
+
+
+def _folded(found: Iterable[str]) -> list[str]:
+    return [part for line in found for part in fold(line, columns())]
 
 
 def _denied(services: Iterable[Json]) -> list[str]:
@@ -127,7 +130,7 @@ def _services(services: Iterable[Json], now: datetime) -> list[str]:
                 service["why"] or service["reason"] or "",
             )
         )
-    return table(("SERVICE", "STATE", "SINCE>", "MEMORY>", "PROCESSES>", ""), rows, most=26)
+    return table(("SERVICE", "STATE", "SINCE>", "MEMORY>", "PROCESSES>", ""), rows)
 
 
 def _incident(incident: Json, now: datetime) -> list[str]:
@@ -146,7 +149,7 @@ def _incident(incident: Json, now: datetime) -> list[str]:
         for act in incident["actions"]
     ]
     rule = clean(incident["rule"])
-    return [head, cut(f"  {rule}", columns()), *acts, f"  incident {incident['id']}"]
+    return [head, f"  {rule}", *acts, f"  incident {incident['id']}"]
 
 
 def _troubles(status: Json) -> list[str]:
@@ -175,11 +178,19 @@ def _troubles(status: Json) -> list[str]:
         found.append(f"{rules['disabled']} of the rules disabled, {rules['loaded']} in force")
     if outbox["pending"]:
         age = span(outbox["oldest_age_seconds"])
-        found.append(f"{outbox['pending']} messages not delivered yet, the oldest for {age}")
+        found.append(
+            f"{number(outbox['pending'], 'message')} not delivered yet, the oldest for {age}"
+        )
     if outbox["dead"]:
-        found.append(f"{outbox['dead']} messages given up")
+        found.append(f"{number(outbox['dead'], 'message')} given up")
     return found
 
 
 def _indented(text: str | None) -> list[str]:
-    return [f"  {plain(line)}" for line in (text or "").splitlines()]
+    """Return a report; what a mark stands under is cut, not folded, so that it stays there."""
+    found = [f"  {plain(line)}" for line in (text or "").splitlines()]
+    marks = [set(line) <= set(" ^~") for line in [*found, "no mark"]]
+    return [
+        cut(line, columns()) if mark or below else line
+        for line, mark, below in zip(found, marks, marks[1:], strict=False)
+    ]

@@ -1,9 +1,16 @@
 """Text for people: columns, colours on a terminal only, nothing that steers the terminal."""
 
 import os
+import re
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
+
+_COLOUR = re.compile(r"\x1b\[\d*m")
+_PIECE = re.compile(r"\x1b\[\d*m|.", re.DOTALL)
+WIDE = 10_000  # cells of what is no terminal: nothing is cut
+_LEAST = 8  # cells that a column keeps
 
 _COLOURS = {
     "active": "32",
@@ -40,32 +47,93 @@ def paint(text: str, word: str = "") -> str:
 
 def columns() -> int:
     """Return how wide lines may be: the terminal's width; without one nothing is cut."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    return max(20, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDE
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], most: int = 32) -> list[str]:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return lines with aligned columns; a head that ends with `>` is of numbers.
 
-    Cells are at most `most` characters on a terminal, the last one what is left of its width.
+    On a terminal the widest columns are cut first, never a number. What has no room in the last
+    column has lines of its own.
     """
     cells = [[head.removesuffix(">") for head in heads], *([clean(c) for c in r] for r in rows)]
-    limit = most if columns() < 10_000 else 10_000
-    cells = [[*(cut(cell, limit) for cell in row[:-1]), row[-1]] for row in cells]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
+    widths = _widths(heads, cells)
     lines = []
     for number, row in enumerate(cells):
         padded = [
-            cell.rjust(width) if head.endswith(">") else cell.ljust(width)
-            for cell, width, head in zip(row, widths, heads, strict=True)
+            _padded(cut(cell, wide), wide, right=head.endswith(">"))
+            for cell, wide, head in zip(row[:-1], widths, heads[:-1], strict=True)
         ]
-        line = cut("  ".join(padded).rstrip(), columns())
+        line = "  ".join(padded).rstrip()
+        both = f"{'  '.join(padded)}  {row[-1]}".rstrip()
+        fits = width(both) <= columns()
+        line = cut(both if fits else line, columns())
         lines.append(line if number == 0 else _painted(line, padded))
+        lines += [] if fits else fold(f"  {row[-1]}", columns())
     return lines
 
 
-def cut(text: str, width: int) -> str:
-    """Return at most `width` characters of it."""
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _widths(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    """Return the widths of all columns but the last: cut, the widest first, until they fit."""
+    widths = [max(width(row[i]) for row in cells) for i in range(len(heads) - 1)]
+    texts = [i for i, head in enumerate(heads[:-1]) if not head.endswith(">")]
+    while sum(widths) + 2 * (len(widths) - 1) > columns():
+        widest = max(texts, key=lambda i: widths[i])
+        if widths[widest] <= _LEAST:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _padded(cell: str, wide: int, *, right: bool) -> str:
+    blank = " " * (wide - width(cell))
+    return blank + cell if right else cell + blank
+
+
+def width(text: str) -> int:
+    """Return how many cells of a terminal it takes; colours take none."""
+    text = _COLOUR.sub("", text)
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def _cells(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def cut(text: str, most: int) -> str:
+    """Return as much of it as that many cells hold."""
+    if width(text) <= most:
+        return text
+    return f"{_begin(text, most - 1)}…" + ("\x1b[0m" if "\x1b" in text else "")
+
+
+def fold(text: str, most: int) -> list[str]:
+    """Return it in lines of at most that many cells, broken at blanks, the further ones indented.
+
+    A word that is longer than a line is broken too.
+    """
+    words = re.findall(r"\s*\S+", text)
+    indent = " " * min(len(text) - len(text.lstrip()) + 2, most // 3)
+    lines, line = list[str](), ""
+    for word in words:
+        if width(line + word) > most and line.strip():
+            lines, line, word = [*lines, line], "", indent + word.lstrip()
+        line += word
+        while width(line) > most:
+            begin = _begin(line, most)
+            lines, line = [*lines, begin], indent + line[len(begin) :]
+    return [*lines, line]
+
+
+def _begin(text: str, most: int) -> str:
+    kept = ""
+    for piece in _PIECE.findall(text):
+        if width(kept + piece) > most:
+            break
+        kept += piece
+    return kept
 
 
 def _painted(line: str, cells: Sequence[str]) -> str:

@@ -3,11 +3,12 @@
 import argparse
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -15,11 +16,12 @@ from rich.text import Text
 from steadyd.cli import fail
 from steadyd.cli.client import Unreachable, add_options, ask, print_json, unreachable
 from steadyd.cli.keys import keys, lively
-from steadyd.cli.terminal import clean, plain
+from steadyd.cli.terminal import clean, columns, plain
 from steadyd.exposition.human import NOTHING, count, size, sparkline
 
 SECONDS = 2.0  # between two looks
 HISTORY = 16  # memory readings in the curve
+_LESS = ("", "THR", "FDS", "RST", "PROCS", "INCIDENT", "STATE")  # left out first where it is narrow
 _TONES = {"active": "green", "failed": "red", "inactive": "dim"}
 
 Json = dict[str, Any]
@@ -45,6 +47,8 @@ _ORDERS: Mapping[str, tuple[str, Callable[[Use], Any]]] = {
     "t": ("trouble", lambda use: (not use.trouble, use.state == "active", use.name)),
     "n": ("name", lambda use: use.name),
 }
+
+_HINT = "  ".join(("[b]q[/b] quit", *(f"[b]{key}[/b] {w}" for key, (w, _) in _ORDERS.items())))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
         names = Use.__struct_fields__
         print_json({"services": [{n: getattr(use, n) for n in names} for use in uses]})
     else:
-        Console(highlight=False).print(_table(uses, order, looker, None))
+        console = Console(highlight=False, width=columns())
+        console.print(_table(uses, order, looker, None, console.width))
     return 0
 
 
@@ -137,7 +142,7 @@ def _live(args: argparse.Namespace, looker: Looker, order: str) -> int:
         trouble, looked = "", time.monotonic()
         while True:
             rows = max(1, console.size.height - 4)
-            live.update(_table(uses, order, looker, rows, trouble), refresh=True)
+            live.update(_table(uses, order, looker, rows, console.width, trouble), refresh=True)
             pressed = key(max(0.0, looked + SECONDS - time.monotonic()))
             if pressed == "q":
                 return 0
@@ -150,34 +155,83 @@ def _live(args: argparse.Namespace, looker: Looker, order: str) -> int:
                     trouble = str(error)
 
 
+class _Column(Struct, frozen=True):
+    """A head and its cells. `shrinks`: to so many cells where there is little room."""
+
+    head: str
+    cells: Sequence[str | Text]
+    right: bool = True
+    shrinks: int = 0
+
+    @property
+    def most(self) -> int:
+        """Return how many cells it takes, with the blanks around it."""
+        return 2 + max(map(cell_len, (self.head, *map(str, self.cells))))
+
+    @property
+    def least(self) -> int:
+        """Return how many of them it cannot do without."""
+        return min(self.most, self.shrinks + 2) if self.shrinks else self.most
+
+
 def _table(
-    uses: list[Use], order: str, looker: Looker, most: int | None, trouble: str = ""
+    uses: list[Use], order: str, looker: Looker, most: int | None, width: int, trouble: str = ""
 ) -> Table:
-    """Return the table; at most that many services, and what the daemon does not answer."""
+    """Return the table; at most that many services, and what the daemon does not answer.
+
+    Where it is not wide enough, columns are left out: a figure is never cut.
+    """
     name, by = _ORDERS[order]
     shown = sorted(uses, key=by)[:most]
-    hint = "  ".join(f"[b]{key}[/b] {what}" for key, (what, _) in _ORDERS.items())
     more = f"{len(uses) - len(shown)} more. " if len(shown) < len(uses) else ""
-    caption = Text(clean(trouble), "red") if trouble else f"{more}by {name}; {hint}  [b]q[/b] quit"
-    table = Table(box=None, padding=(0, 1), caption=None if most is None else caption, expand=True)
-    table.add_column("SERVICE", no_wrap=True, ratio=3, min_width=8)
-    table.add_column("STATE", no_wrap=True)
-    for head in ("CPU%", "MEMORY"):
-        table.add_column(head, justify="right", no_wrap=True)
-    if most is not None:
-        table.add_column("", no_wrap=True, max_width=HISTORY)
-    for head in ("PROCS", "THR", "FDS", "RST"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("INCIDENT", no_wrap=True, ratio=2, style="yellow")
-    for use in shown:
-        curve = sparkline(list(looker.curves.get(use.name, ())))
-        table.add_row(
-            clean(use.name).replace("[", r"\["),
-            Text(clean(use.state), _TONES.get(use.state, "yellow")),
-            NOTHING if use.cpu is None else f"{use.cpu:.1f}",
-            size(use.memory),
-            *([] if most is None else [curve]),
-            *map(count, (use.processes, use.threads, use.files, use.restarts)),
-            clean(use.trouble),
-        )
+    hint = Text.from_markup(f"{more}by {name}; {_HINT}")
+    caption = Text(clean(trouble), "red") if trouble else hint
+    caption.truncate(width, overflow="ellipsis")
+    live = most is not None
+    table = Table(box=None, padding=(0, 1), caption=caption if live else None, expand=live)
+    chosen = _fitting(_columns(shown, looker if live else None), width)
+    spare = width - sum(column.least for column in chosen)
+    for column in chosen:
+        extra = max(0, min(spare, column.most - column.least))
+        spare -= extra
+        justify: JustifyMethod = "right" if column.right else "left"
+        wide = column.least + extra - 2
+        table.add_column(column.head, justify=justify, no_wrap=True, width=wide)
+    for row in zip(*(column.cells for column in chosen), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _columns(uses: Sequence[Use], looker: Looker | None) -> list[_Column]:
+    """Return all columns; with curves if somebody looked for long."""
+    curves = [sparkline(looker.curves.get(use.name, ())) if looker else "" for use in uses]
+    return [
+        _Column("SERVICE", [Text(clean(use.name)) for use in uses], right=False, shrinks=8),
+        _Column(
+            "STATE",
+            [Text(clean(use.state), _TONES.get(use.state, "yellow")) for use in uses],
+            right=False,
+        ),
+        _Column("CPU%", [NOTHING if use.cpu is None else f"{use.cpu:.1f}" for use in uses]),
+        _Column("MEMORY", [size(use.memory) for use in uses]),
+        *([_Column("", curves, right=False)] if looker else []),
+        _Column("PROCS", [count(use.processes) for use in uses]),
+        _Column("THR", [count(use.threads) for use in uses]),
+        _Column("FDS", [count(use.files) for use in uses]),
+        _Column("RST", [count(use.restarts) for use in uses]),
+        _Column(
+            "INCIDENT",
+            [Text(clean(use.trouble), "yellow") for use in uses],
+            right=False,
+            shrinks=8,
+        ),
+    ]
+
+
+def _fitting(found: list[_Column], width: int) -> list[_Column]:
+    """Return the columns for which there is room; those that tell least go first."""
+    for head in _LESS:
+        if sum(column.least for column in found) <= width:
+            break
+        found = [column for column in found if column.head != head]
+    return found

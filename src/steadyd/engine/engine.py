@@ -185,6 +185,10 @@ class Engine:
         ours = self.ladder.running(subject.unit) is not None or self.ladder.stopped(subject.unit)
         return subject.reading(metric, now, ours=ours)
 
+    def truth(self, rule_key: str) -> bool | None:
+        """Return whether the condition of a rule is true on what is known now; None: unknown."""
+        return self._judge.look(self.rules[rule_key], self._turn.now).true
+
     def incident_of(self, rule_key: str) -> Incident | None:
         """Return the open incident of a rule."""
         return self._incidents.of_rule(rule_key)

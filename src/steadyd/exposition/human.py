@@ -1,5 +1,8 @@
 """PURE: numbers as people read them, for the page and the command line."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _PERCENT = ("cpu", "disk", "swap")
@@ -31,6 +34,13 @@ def span(seconds: float | None) -> str:
     return " ".join(parts[:2])
 
 
+def took(seconds: float | None) -> str:
+    """Return how long something short lasted, as `0.2s`; from ten seconds on as `span`."""
+    if seconds is None or seconds >= 9.95:
+        return span(seconds)
+    return f"{seconds:.1f}s" if seconds >= 0.05 else "under 0.1s"
+
+
 def count(value: float | None) -> str:
     """Return a count, with its decimals if it has some."""
     if value is None:
@@ -55,10 +65,30 @@ def limit(metric: str, value: float | None) -> str:
     return measure(metric, value).replace(".0 ", " ")
 
 
-def sparkline(values: list[float]) -> str:
-    """Return values as blocks of eight heights, oldest left; "" for none."""
-    if not values:
+def number(count: int, noun: str) -> str:
+    """Return `1 message`, `2 messages`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Return values as blocks of eight heights, oldest left, blanks for gaps; "" for none."""
+    known = [value for value in values if value is not None]
+    if not known:
         return ""
-    low, high = min(values), max(values)
+    low, high = min(known), max(known)
     width = (high - low) or 1.0
-    return "".join(BLOCKS[round((value - low) / width * (len(BLOCKS) - 1))] for value in values)
+    return "".join(
+        " " if value is None else BLOCKS[round((value - low) / width * (len(BLOCKS) - 1))]
+        for value in values
+    )
+
+
+def squeezed(values: Sequence[float | None], most: int) -> list[float | None]:
+    """Return at most that many values of the same time: peaks and dips stay."""
+    known = [value for value in values if value is not None]
+    if len(values) <= most or not known:
+        return list(values)
+    mean = sum(known) / len(known)
+    ends = [len(values) * step // most for step in range(most + 1)]
+    parts = [[v for v in values[a:b] if v is not None] for a, b in pairwise(ends)]
+    return [max(part, key=lambda v: abs(v - mean), default=None) for part in parts]

@@ -28,10 +28,15 @@ class InitView(Struct, frozen=True):
 
 
 class Watched(Struct, frozen=True):
-    """One rule of a service, and where it stands."""
+    """One rule of a service, where it stands, and why there is no reading of what it compares.
+
+    `unknown`: for want of that nobody knows whether it is true.
+    """
 
     rule: Rule
     phase: str
+    missing: Mapping[MetricId, str] = field(default_factory=dict)
+    unknown: bool = False
 
     @property
     def compared(self) -> Iterator[Comparison]:

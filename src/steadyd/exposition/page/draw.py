@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from html import escape
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from steadyd.exposition.human import limit, measure, span
-from steadyd.model.condition import Comparison, Function
+from steadyd.model.condition import Comparison, Function, Operator
 from steadyd.model.metric import MetricId
 from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import Watched
@@ -19,29 +20,41 @@ _DIFFERENCES = (Function.DELTA, Function.RATE)  # are in another unit than the r
 
 
 class Curve(Struct, frozen=True):
-    """The last readings of a metric, oldest first, and the limits that rules set it."""
+    """The last readings of a metric, oldest first, and the limits that rules set it.
+
+    `missing` says why there is none now.
+    """
 
     metric: MetricId
     values: tuple[float | None, ...]
     limits: tuple[float, ...] = ()
     firing: bool = False
+    missing: str = ""
 
 
-def compared(watched: Sequence[Watched]) -> dict[MetricId, tuple[tuple[float, ...], bool]]:
-    """Return what rules compare: the limits by metric, and whether one of the rules fires."""
-    found: dict[MetricId, tuple[tuple[float, ...], bool]] = {}
+def compared(watched: Sequence[Watched]) -> list[Curve]:
+    """Return what rules compare, as curves without readings yet."""
+    found: dict[MetricId, Curve] = {}
     for rule in watched:
         for each in rule.compared:
-            limits, fires = found.get(each.metric, ((), False))
-            drawn = (each.amount.value,) if _drawable(each) else ()
-            new = tuple(value for value in drawn if value not in limits)
-            found[each.metric] = (limits + new, fires or rule.phase in _OPEN)
-    return found
+            known = found.get(each.metric) or Curve(each.metric, ())
+            limit = each.amount.value
+            new = (limit,) if _drawable(each) and limit not in known.limits else ()
+            found[each.metric] = replace(
+                known,
+                limits=known.limits + new,
+                firing=known.firing or rule.phase in _OPEN,
+                missing=known.missing or rule.missing.get(each.metric, ""),
+            )
+    return list(found.values())
 
 
 def _drawable(comparison: Comparison) -> bool:
+    """Tell whether it compares with a limit in the unit of the curve; `!=` names what is wished."""
     over = comparison.over
-    return not comparison.amount.per and (over is None or over.function not in _DIFFERENCES)
+    if comparison.amount.per or comparison.operator is Operator.UNEQUAL:
+        return False
+    return over is None or over.function not in _DIFFERENCES
 
 
 def spark(curve: Curve) -> str:
@@ -63,10 +76,11 @@ def chart(curve: Curve, cycle: float) -> str:
     """Return a large curve with its extremes; a reading is `cycle` seconds after the one before."""
     name, now = str(curve.metric), _last(curve.values)
     known = [value for value in curve.values if value is not None]
+    why = f' <span class="warn">no reading: {escape(curve.missing)}</span>' if curve.missing else ""
     if not known:
         return (
-            f'<figure class="chart"><figcaption><strong>{escape(name)}</strong> '
-            "no reading yet</figcaption></figure>\n"
+            f'<figure class="chart"><figcaption><strong>{escape(name)}</strong>'
+            f"{why or ' no reading yet'}</figcaption></figure>\n"
         )
     low, high = _range(curve)
     limits = ", ".join(limit(name, value) for value in curve.limits)
@@ -79,10 +93,11 @@ def chart(curve: Curve, cycle: float) -> str:
         f'<figure class="chart"><figcaption><strong>{escape(name)}</strong> '
         f"<b{tone}>{escape(measure(name, now))}</b>"
         + (f' <span class="bad">limit {escape(limits)}</span>' if limits else "")
-        + f' <span class="calm">{escape(" · ".join(parts))}</span></figcaption>'
-        f'<div class="plot"><span class="high">{escape(measure(name, high))}</span>'
-        f'<span class="low">{escape(measure(name, low))}</span>{_svg(curve, "curve", told)}</div>'
-        f'<p class="axis"><span>{span(len(curve.values) * cycle)} ago</span><span>now</span></p>'
+        + f'{why} <span class="calm">{escape(" · ".join(parts))}</span></figcaption>'
+        f'<div class="plot"><p class="scale"><span>{escape(limit(name, high))}</span>'
+        f"<span>{escape(limit(name, low))}</span></p>"
+        f'<div>{_svg(curve, "curve", told)}<p class="axis">'
+        f"<span>{span(len(curve.values) * cycle)} ago</span><span>now</span></p></div></div>"
         "</figure>\n"
     )
 
@@ -153,8 +168,18 @@ def timeline(states: Sequence[tuple[float, ServiceState]], now: float) -> str:
         f'width="{max(1.0, (until - at) / 60):.1f}" height="8"/>'
         for at, until, state in shown
     )
-    told = ", ".join(f"{state} for {span(until - at)}" for at, until, state in shown[-4:])
+    told = ", ".join(
+        f"{state} {_lasting(until - at) if until < end else _lasting(now - at, going_on=True)}"
+        for at, until, state in shown[-4:]
+    )
     return (
         '<svg class="states" viewBox="0 0 60 8" preserveAspectRatio="none" role="img" '
         f'aria-label="states: {escape(told) or "not known"}">{bars}</svg>'
     )
+
+
+def _lasting(seconds: float, *, going_on: bool = False) -> str:
+    """Return how long; of what goes on in whole minutes, so that a page is not told each second."""
+    if not going_on:
+        return f"for {span(seconds)}"
+    return f"for {span(seconds // 60 * 60)}" if seconds >= 60 else "just now"

@@ -54,7 +54,9 @@ class Looks:
         snapshot = await self._daemon.fresh()
         found = service.find(snapshot, name)
         if found is None:
-            raise HTTPException(404, f"no rule names a service {printable_name(name)}")
+            name = printable_name(name)
+            feed = self._feed(View(trusted=view.trusted), name)
+            return _page(request, service.missing(snapshot, name, feed), 404)
         why = await self._daemon.why(name) if view.trusted else None
         feed = self._feed(View(trusted=view.trusted), name)
         cycle = self._daemon.cycle_seconds
@@ -75,12 +77,12 @@ class Looks:
         return Stream(self._daemon, self._live, page, query.get("since", ""))
 
 
-def _page(request: Request, html: str) -> Response:
+def _page(request: Request, html: str, status: int = 200) -> Response:
     body = html.encode("utf-8", "replace")
     headers = {"vary": "accept-encoding", "content-security-policy": _POLICY}
     if accepts_gzip(",".join(request.headers.getlist("accept-encoding"))):
         body, headers["content-encoding"] = compress(body), "gzip"
-    return Pieces(body, headers=headers, media_type="text/html")
+    return Pieces(body, status, headers=headers, media_type="text/html")
 
 
 def _asset(name: str) -> Response:

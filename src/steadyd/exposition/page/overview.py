@@ -3,10 +3,12 @@
 from collections import Counter
 from html import escape
 
-from steadyd.exposition.api import WITHHELD, by_incident
-from steadyd.exposition.human import NOTHING, count, limit, measure, span
+from steadyd.exposition.api import by_incident
+from steadyd.exposition.human import NOTHING, count, limit, measure, number, span, took
 from steadyd.exposition.page.draw import SPARK, spark
 from steadyd.exposition.page.parts import (
+    MOST,
+    WITHHELD,
     Cell,
     age,
     did,
@@ -16,6 +18,7 @@ from steadyd.exposition.page.parts import (
     note,
     ok,
     part,
+    rest,
     severity,
     strong,
 )
@@ -26,6 +29,7 @@ from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import FileView, Snapshot
 
 ACTIONS = 15  # shown on the page
+INCIDENTS = 40  # newest first
 
 
 def page(snapshot: Snapshot, view: View, beside: Beside, feed: str = "") -> str:
@@ -39,7 +43,7 @@ def page(snapshot: Snapshot, view: View, beside: Beside, feed: str = "") -> str:
     middle = {"choose": choose(view), "services": services}
     main = "".join(part(name, html) for name, html in (above | middle | below).items())
     title = f"{headline(snapshot)}: {escape(snapshot.hostname)}, steadyd"
-    return frame(snapshot, title, main, feed=feed)
+    return frame(snapshot, title, main, feed=feed, why=view.trusted)
 
 
 def parts(
@@ -64,7 +68,9 @@ def parts(
 
 
 def _notes(snapshot: Snapshot, trusted: bool) -> str:
-    notes = [text if trusted else WITHHELD for text in snapshot.trouble]
+    notes = list(snapshot.trouble)
+    if notes and not trusted:
+        notes = [f"{number(len(notes), 'trouble')} of the daemon: {WITHHELD}."]
     if not snapshot.ready:
         notes.append("Not ready: not all services have been looked up yet.")
     if snapshot.dry_run:
@@ -111,10 +117,11 @@ def _incidents(snapshot: Snapshot, trusted: bool, now: float | None) -> str:
             ("n", age(incident.opened_at, now) + _dark(snapshot, incident, now)),
             ("w", "<br>".join(did(each, trusted) for each in acts.get(incident.id, ())) or NOTHING),
         )
-        for incident in snapshot.open
+        for incident in snapshot.open[:INCIDENTS]
     ]
     heads = ("Service", "Severity", "Rule", "Value>", "Limit>", "Open for>", "What was done")
-    return plain_table("Open incidents", heads, rows)
+    more = rest(INCIDENTS, len(snapshot.open), "steadyd status")
+    return plain_table("Open incidents", heads, rows, "incidents") + more
 
 
 def _dark(snapshot: Snapshot, incident: Incident, now: float | None) -> str:
@@ -137,7 +144,7 @@ def _actions(snapshot: Snapshot, trusted: bool, now: float | None) -> str:
             ("t", f"{age(each.asked_at, now)} ago"),
             ("w", link(each.service)),
             ("w", did(each, trusted)),
-            ("n", span(each.finished_at - each.asked_at) if each.finished_at else NOTHING),
+            ("n", took(each.finished_at - each.asked_at) if each.finished_at else NOTHING),
         )
         for each in snapshot.actions[:ACTIONS]
     ]
@@ -165,7 +172,8 @@ def _delivery(snapshot: Snapshot, now: float | None) -> str:
     if not outbox.pending:
         return table
     oldest = age(snapshot.at - outbox.oldest_age_seconds, now)
-    return table + f'<p class="warn">{outbox.pending} wait, the oldest for {oldest}.</p>\n'
+    waiting = f"{number(outbox.pending, 'message')} not delivered yet, the oldest for {oldest}"
+    return f'{table}<p class="warn">{waiting}.</p>\n'
 
 
 def _jobs(snapshot: Snapshot, now: float | None) -> str:
@@ -176,9 +184,10 @@ def _jobs(snapshot: Snapshot, now: float | None) -> str:
             ("n", f"{age(job.last, now)} ago" if job.last else "never"),
             ("n", span(job.every)),
         )
-        for job in snapshot.jobs
+        for job in sorted(snapshot.jobs, key=lambda job: not job.overdue)[:MOST]
     ]
-    return plain_table("Jobs", ("Job", "State", "Ran last>", "Every>"), rows)
+    more = rest(MOST, len(snapshot.jobs), "/api/v1/status")
+    return plain_table("Jobs", ("Job", "State", "Ran last>", "Every>"), rows) + more
 
 
 def _files(snapshot: Snapshot, trusted: bool) -> str:
@@ -188,9 +197,10 @@ def _files(snapshot: Snapshot, trusted: bool) -> str:
             ok(view.ok, "in force", "has errors"),
             ("w", _report(view, trusted)),
         )
-        for view in sorted(snapshot.files, key=lambda view: (view.ok, view.path))
+        for view in sorted(snapshot.files, key=lambda view: (view.ok, view.path))[:MOST]
     ]
-    return plain_table("Rule files", ("File", "State", "Report"), rows)
+    more = rest(MOST, len(snapshot.files), "steadyd check")
+    return plain_table("Rule files", ("File", "State", "Report"), rows, "files") + more
 
 
 def _report(view: FileView, trusted: bool) -> str:
@@ -205,4 +215,4 @@ def _inits(snapshot: Snapshot) -> str:
         (("w", strong(init.name)), ok(init.up, "answers"), ("w", escape(init.reason)))
         for init in snapshot.inits
     ]
-    return plain_table("Init systems", ("Name", "State", "Why"), rows)
+    return plain_table("Init systems", ("Name", "State", "Why"), rows, "files")

@@ -27,13 +27,20 @@
     }
   }
 
-  // what had the focus keeps it: somebody may be going through the page by keyboard
+  const chapters = (node) => [...node.querySelectorAll("details[data-id]")];
+  // a link, or the summary of a chapter
+  const sameAs = (node) => node.getAttribute("href") || node.closest("details")?.dataset.id;
+
+  // what had the focus keeps it: somebody may be going through the page by keyboard; what the
+  // reader opened or closed stays so
   function keepingFocus(node, change) {
     const active = node.contains(document.activeElement) ? document.activeElement : null;
-    const href = active && active.getAttribute("href");
+    const focus = active && sameAs(active);
+    const open = new Map(chapters(node).map((each) => [each.dataset.id, each.open]));
     const made = change() || node;
-    if (href) {
-      const again = [...made.querySelectorAll("a")].find((a) => a.getAttribute("href") === href);
+    for (const each of chapters(made)) each.open = open.get(each.dataset.id) ?? each.open;
+    if (focus) {
+      const again = [...made.querySelectorAll("a, summary")].find((each) => sameAs(each) === focus);
       if (again) again.focus({ preventScroll: true });
     }
     ages(made);
@@ -59,7 +66,9 @@
     asking = true;
     try {
       const answer = await fetch(location.href, { cache: "no-store" });
+      if (answer.status === 404 && !byId("missing")) location.reload(); // no rule names it any more
       if (!answer.ok) return;
+      if (byId("missing")) location.reload(); // now one does
       const there = new DOMParser().parseFromString(await answer.text(), "text/html");
       skew = Date.now() / 1000 - Number(there.body.dataset.at);
       document.title = there.title;

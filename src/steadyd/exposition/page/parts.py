@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from steadyd.exposition.api import rfc3339
+from steadyd.exposition import api
 from steadyd.exposition.human import NOTHING, span
 from steadyd.model.incident import Action, Incident
 from steadyd.model.service import ServiceState
@@ -14,6 +14,9 @@ from steadyd.model.snapshot import Snapshot
 # in the page itself: to ask for it as well would be a third of the time to the first content
 STYLE = Path(__file__).with_name("page.css").read_text("utf-8")
 REFRESH_SECONDS = 30  # of a browser without JavaScript
+
+MOST = 15  # rows of what may be many
+WITHHELD = f"{api.WITHHELD}; show_details = true under [web] of steadyd.toml shows it to all"
 
 Cell = tuple[str, str]  # class and escaped HTML
 
@@ -25,10 +28,17 @@ _TONES = {
 _OUTCOMES = {"healed": "good", "not_healed": "bad", "came_back": "bad", "failed": "bad"}
 
 
-def frame(snapshot: Snapshot, title: str, main: str, root: str = "", feed: str = "") -> str:
-    """Return a whole page. `root` leads to `/`, `feed` are the parameters of its events."""
+def frame(
+    snapshot: Snapshot, title: str, main: str, root: str = "", feed: str = "", *, why: bool = False
+) -> str:
+    """Return a whole page. `root` leads to `/`, `feed` are the parameters of its events.
+
+    `why`: services have their stories on their pages.
+    """
     host = escape(snapshot.hostname)
     up = age(snapshot.started_at, snapshot.at)
+    skip = ("main", "what is told") if root else ("services", "the services")
+    hint = "" if why else " · <code>steadyd why NAME</code> on the host tells why."
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -38,7 +48,7 @@ def frame(snapshot: Snapshot, title: str, main: str, root: str = "", feed: str =
         f"<style>{STYLE}</style>\n"
         f'<script src="{root}page.js" defer></script>\n</head>\n'
         f'<body data-feed="{root}events?{escape(feed)}" data-at="{snapshot.at:.3f}">\n'
-        '<a class="skip" href="#main">Skip to the services</a>\n'
+        f'<a class="skip" href="#{skip[0]}">Skip to {skip[1]}</a>\n'
         f'<header><h1><a href="{root or "./"}">{host}</a></h1>'
         f"<p>steadyd {escape(snapshot.version)}, up {up}</p>"
         '<p id="live" class="calm" hidden>live</p></header>\n'
@@ -47,8 +57,7 @@ def frame(snapshot: Snapshot, title: str, main: str, root: str = "", feed: str =
         '<p id="said" class="unseen" role="status"></p>\n'
         f'<main id="main">\n{main}</main>\n'
         f'<footer><a href="{root}metrics">/metrics</a> · '
-        f'<a href="{root}api/v1/status">/api/v1/status</a> · '
-        "<code>steadyd why NAME</code> on the host tells why.</footer>\n</body>\n</html>\n"
+        f'<a href="{root}api/v1/status">/api/v1/status</a>{hint}</footer>\n</body>\n</html>\n'
     )
 
 
@@ -70,7 +79,7 @@ def age(at: float | None, now: float | None) -> str:
     if not at or at <= 0:
         return NOTHING
     text = "" if now is None else span(now - at)
-    return f'<time datetime="{rfc3339(at) or ""}" data-at="{at:.0f}">{text}</time>'
+    return f'<time datetime="{api.rfc3339(at) or ""}" data-at="{at:.0f}">{text}</time>'
 
 
 def link(name: str, root: str = "") -> str:
@@ -103,14 +112,23 @@ def table(
     title: str,
     heads: Sequence[str],
     rows: Iterable[tuple[Cell, ...]],
+    kind: str = "",
 ) -> str:
     """Return a table, "" without rows; a head that ends with `>` is of numbers."""
     lines = [f"<tr>{cells(row)}</tr>\n" for row in rows]
-    return filled(title, heads, "".join(lines)) if lines else ""
+    return filled(title, heads, "".join(lines), kind) if lines else ""
 
 
-def filled(title: str, heads: Sequence[str], rows: str) -> str:
-    """Return a table of rows that are made."""
+def rest(shown: int, count: int, where: str) -> str:
+    """Return how many are not shown, and who tells of all; "" if all are."""
+    if count <= shown:
+        return ""
+    return f'<p class="calm">{count - shown:,} more; <code>{where}</code> tells all.</p>\n'
+
+
+def filled(title: str, heads: Sequence[str], rows: str, kind: str = "") -> str:
+    """Return a table of rows that are made; `kind` says how it looks where there is no room."""
+    look = f' class="{kind}"' if kind else ""
     head = "".join(
         f'<th scope="col" class="n">{text[:-1]}</th>'
         if text.endswith(">")
@@ -118,8 +136,8 @@ def filled(title: str, heads: Sequence[str], rows: str) -> str:
         for text in heads
     )
     return (
-        f'<h2>{title}</h2>\n<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n'
-        f"{rows}</tbody>\n</table></div>\n"
+        f'<h2>{title}</h2>\n<div class="scroll"><table{look}>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{rows}</tbody>\n</table></div>\n"
     )
 
 

@@ -16,7 +16,8 @@ from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import ServiceView, Snapshot, Watched
 
 PER_PAGE = 50
-_SPARKS = 3  # in a row; the page of the service has all
+_SPARKS = 3  # in a row, what fires first; the page of the service has all
+_MEMORY = MetricId("memory", "total_rss")
 _GROWTH = 4  # readings that are added at once to a curve that is not full: level, it stays as it is
 _HEADS = ("Service", "State", "For>", "Last hour", "Watched", "Memory>", "Processes>", "Restarts>",
           "Unit")  # fmt: skip
@@ -99,10 +100,20 @@ def select(snapshot: Snapshot, view: View) -> Shown:
 def curves(view: ServiceView, beside: Beside, most: int) -> list[Curve]:
     """Return what rules compare of a service; its state has a timeline of its own."""
     return [
-        Curve(metric, tuple(beside.curve(view.name, metric, most)), limits, firing)
-        for metric, (limits, firing) in compared(beside.watched(view.name)).items()
-        if metric != UP
+        replace(each, values=tuple(beside.curve(view.name, each.metric, most)))
+        for each in compared(beside.watched(view.name))
+        if each.metric != UP
     ]
+
+
+def memory(view: ServiceView, beside: Beside) -> float | None:
+    """Return the memory of all its processes: by the tick whose curve is drawn, if one is.
+
+    A scrape takes samples between two ticks; two numbers of one thing would differ.
+    """
+    if drawn := beside.curve(view.name, _MEMORY, 1):
+        return drawn[-1]
+    return view.sample.raw.get("total_rss") if view.sample else None
 
 
 class Rows:
@@ -120,15 +131,15 @@ class Rows:
         """Return a row for an event: the reader's clock fills in the ages."""
         states = self._beside.states(view.name)
         found = [_grown(curve) for curve in curves(view, self._beside, SPARK)]
-        raw = view.sample.raw if view.sample else {}
+        raw, used = view.sample.raw if view.sample else {}, memory(view, self._beside)
         key = (
             *(view.state, view.reason, view.since, view.unit, view.init),
-            *(size(raw.get("total_rss")), raw.get("processes"), sum(view.restarts.values())),
+            *(size(used), raw.get("processes"), sum(view.restarts.values())),
             *(states, now // 60),
         )
         known = self._ends.get(view.name)
         if known is None or known[0] != key:
-            known = self._ends[view.name] = (key, _ends(view, states, now, live=True))
+            known = self._ends[view.name] = (key, _ends(view, states, used, now, live=True))
         seen = (found, known[1])
         if (row := self._rows.get(view.name)) is None or row[0] != seen:
             text = _row(known[1], found)
@@ -145,7 +156,8 @@ class Rows:
     def still(self, view: ServiceView, now: float) -> str:
         """Return a row for a page."""
         states = self._beside.states(view.name)
-        return _row(_ends(view, states, now), curves(view, self._beside, SPARK))
+        used = memory(view, self._beside)
+        return _row(_ends(view, states, used, now), curves(view, self._beside, SPARK))
 
 
 def table(shown: Shown, rows: Sequence[str], view: View) -> str:
@@ -156,7 +168,7 @@ def table(shown: Shown, rows: Sequence[str], view: View) -> str:
     last = shown.first + len(shown.services)
     of = f"{shown.first + 1}–{last} of {shown.matching}" if shown.pages > 1 else ""
     title = f'Services <small class="calm">{of}</small>' if of else "Services"
-    return filled(title, _HEADS, "".join(rows)) + _pages(shown, view)
+    return filled(title, _HEADS, "".join(rows), "services") + _pages(shown, view)
 
 
 def _grown(curve: Curve) -> Curve:
@@ -166,10 +178,14 @@ def _grown(curve: Curve) -> Curve:
 
 def _row(ends: tuple[str, str], found: Sequence[Curve]) -> str:
     before, after = ends
-    return f"{before}{''.join(map(spark, found[:_SPARKS])) or NOTHING}{after}"
+    drawn = sorted(found, key=lambda curve: not curve.firing)[:_SPARKS]
+    more = f"<small>{len(found) - _SPARKS} more</small>" if len(found) > _SPARKS else ""
+    return f"{before}{''.join(map(spark, drawn)) or NOTHING}{more}{after}"
 
 
-def _ends(view: ServiceView, states: States, now: float, *, live: bool = False) -> tuple[str, str]:
+def _ends(
+    view: ServiceView, states: States, used: float | None, now: float, *, live: bool = False
+) -> tuple[str, str]:
     """Return what stands in a row before the curves, and after them."""
     raw = view.sample.raw if view.sample else {}
     unit = f"{escape(view.unit)}<small>{escape(view.init)}</small>" if view.unit else NOTHING
@@ -180,7 +196,7 @@ def _ends(view: ServiceView, states: States, now: float, *, live: bool = False) 
         ("t", timeline(states, now)),
     )
     after: tuple[Cell, ...] = (
-        ("n", size(raw.get("total_rss"))),
+        ("n", size(used)),
         ("n", count(raw.get("processes"))),
         ("n", count(sum(view.restarts.values()))),
         ("w u", unit),

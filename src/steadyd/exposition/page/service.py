@@ -3,25 +3,27 @@
 from collections.abc import Sequence
 from html import escape
 
-from steadyd.exposition.api import WITHHELD
-from steadyd.exposition.human import NOTHING, count, measure, size, span
+from steadyd.exposition.human import NOTHING, count, limit, measure, size, span
 from steadyd.exposition.page.draw import chart, timeline
 from steadyd.exposition.page.parts import (
+    MOST,
+    WITHHELD,
     Cell,
     age,
     did,
     frame,
     note,
     part,
+    rest,
     severity,
     state,
     strong,
     table,
 )
-from steadyd.exposition.page.rows import Beside, curves
+from steadyd.exposition.page.rows import Beside, View, curves
 from steadyd.model.incident import Action, Incident
 from steadyd.model.rule import HOST
-from steadyd.model.snapshot import TICKS, Chapter, ServiceView, Snapshot, Why
+from steadyd.model.snapshot import TICKS, Chapter, ServiceView, Snapshot, Watched, Why
 
 ROOT = "../"
 INCIDENTS = 20  # of the story
@@ -48,12 +50,28 @@ def page(
         "".join(part(name, html) for name, html in made.items()),
         ROOT,
         feed,
+        why=why is not None,
     )
+
+
+def missing(snapshot: Snapshot, name: str, feed: str) -> str:
+    """Return the page of a service that no rule names: the way back, and to those like it."""
+    near = escape(View(q=name[:100]).query())
+    html = (
+        f"<h2>{escape(name)}</h2>\n<p>No rule names a service like this. It may have been taken "
+        "out of the rule files, or it is written otherwise.</p>\n"
+        f'<p><a href="{ROOT}">All services</a> · <a href="{ROOT}?{near}">those like it</a></p>\n'
+    )
+    title = f"{escape(name)}: not found, {escape(snapshot.hostname)}, steadyd"
+    return frame(snapshot, title, part("missing", html), ROOT, feed, why=True)
 
 
 def title(snapshot: Snapshot, view: ServiceView) -> str:
     """Return the name and state of a service and its host, as HTML."""
-    what = "" if view.name == HOST else f": {view.state}"
+    count = sum(1 for each in snapshot.open if each.service == view.name)
+    told = [] if view.name == HOST else [str(view.state)]
+    told += [f"{count} open"] if count else []
+    what = f": {', '.join(told)}" if told else ""
     return f"{escape(view.name)}{escape(what)}, {escape(snapshot.hostname)}"
 
 
@@ -98,29 +116,37 @@ def _head(view: ServiceView, beside: Beside, at: float, now: float | None) -> st
 
 
 def _open(snapshot: Snapshot, view: ServiceView, now: float | None) -> str:
+    found = [each for each in snapshot.open if each.service == view.name]
     rows: list[tuple[Cell, ...]] = [
         (
             ("state " + severity(each), escape(str(each.severity))),
             ("w", f"{escape(each.topic)}<small>{escape(each.rule)}</small>"),
             ("n", escape(measure(each.topic, each.value))),
-            ("n", escape(measure(each.topic, each.threshold))),
+            ("n", escape(limit(each.topic, each.threshold))),
             ("n", age(each.opened_at, now)),
         )
-        for each in snapshot.open
-        if each.service == view.name
+        for each in found[:MOST]
     ]
-    return table("Open incidents", ("Severity", "Rule", "Value>", "Limit>", "Open for>"), rows)
+    heads = ("Severity", "Rule", "Value>", "Limit>", "Open for>")
+    return table("Open incidents", heads, rows, "here") + rest(MOST, len(found), "steadyd status")
 
 
 def _rules(view: ServiceView, beside: Beside) -> str:
-    rows: list[tuple[Cell, ...]] = [
-        (
-            (f"state {_PHASES.get(rule.phase, 'warn')}", escape(rule.phase)),
-            ("w", f"<code>{escape(str(rule.rule))}</code>"),
-        )
-        for rule in beside.watched(view.name)
-    ]
+    alive = bool(view.processes) or view.name == HOST
+    rows = [_rule(rule, alive) for rule in beside.watched(view.name)]
     return table("Rules", ("State", "Rule"), rows)
+
+
+def _rule(rule: Watched, alive: bool) -> tuple[Cell, ...]:
+    """Return a rule and where it stands: one that cannot be judged of what runs is not well."""
+    phase = "unknown" if rule.unknown and rule.phase == "ok" else rule.phase
+    why = "; ".join(f"{metric}: {text}" for metric, text in rule.missing.items())
+    dark = "warn" if alive else "calm"
+    small = f'<small class="{dark}">no reading of {escape(why)}</small>' if why else ""
+    return (
+        (f"state {_PHASES.get(phase, dark)}", escape(phase)),
+        ("w", f"<code>{escape(str(rule.rule))}</code>{small}"),
+    )
 
 
 def _numbers(view: ServiceView) -> str:
@@ -157,7 +183,7 @@ def _chapter(chapter: Chapter, now: float | None) -> str:
         )
     opened = " open" if incident.closed_at is None else ""
     return (
-        f'<details class="card"{opened}><summary>'
+        f'<details class="card" data-id="{escape(incident.id)}"{opened}><summary>'
         f"{_summary(incident, chapter.actions, now)}</summary>\n"
         f"<p><code>{escape(incident.rule)}</code><br><small>{escape(incident.source)}, incident "
         f"{escape(incident.id)}</small></p>\n<ol>{events}</ol></details>\n"
