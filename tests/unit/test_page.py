@@ -1,3 +1,4 @@
+import random
 import re
 from html import unescape
 from html.parser import HTMLParser
@@ -128,11 +129,11 @@ def test_failed_services_come_first() -> None:
 def test_a_thousand_services_come_in_pages_of_which_each_is_small() -> None:
     now = snapshot(1000)
     seen: list[str] = []
-    for number in range(1, 21):
+    for number in range(1, 26):
         html = page(now, page=str(number))
         read(html)
         assert len(html) < 90_000
-        assert ('rel="next"' in html, 'rel="prev"' in html) == (number < 20, number > 1)
+        assert ('rel="next"' in html, 'rel="prev"' in html) == (number < 25, number > 1)
         seen += rows_of(html)
     assert seen == [f"app{number:04d}" for number in range(1000)]
     assert rows_of(page(now, page="99999")) == rows_of(page(now, page="20"))
@@ -171,6 +172,27 @@ def test_everything_a_page_weighs_is_below_100_kb() -> None:
     assert len(page(snapshot(1000)).encode()) + assets < 100_000
 
 
+def test_a_page_of_busy_services_weighs_no_more() -> None:
+    dice = random.Random(1)
+    jagged = Beside(
+        lambda _name, _metric, most: tuple(dice.uniform(1e8, 9e8) for _ in range(most)),
+        states,
+        lambda name: tuple(
+            Watched(replace(RULE, condition=replace(RULE.condition, metric=metric)), "firing")
+            for metric in (MetricId("memory", f"metric{number}") for number in range(4))
+        ),
+    )
+    now = replace(
+        snapshot(1000),
+        open=tuple(incident(f"inc-{n}", f"app{n:04d}") for n in range(1000)),
+        actions=tuple(action(f"act-{n}", f"inc-{n}") for n in range(50)),
+    )
+    html = overview.page(now, view_of({}, True), jagged)
+    folder = Path(overview.__file__).parent
+    assets = sum((folder / name).stat().st_size for name in ("page.js", "icon.svg"))
+    assert len(html.encode()) + assets < 100_000
+
+
 def test_the_page_of_a_service_has_its_curves_and_its_story() -> None:
     now = snapshot()
     view = service.find(now, "puma")
@@ -206,7 +228,7 @@ def test_a_thousand_incidents_files_and_jobs_are_cut_and_counted() -> None:
     assets = sum((folder / name).stat().st_size for name in ("page.js", "icon.svg"))
     assert len(html.encode()) + assets < 100_000
     text = read(html).text
-    for shown in ("960 more; steadyd status tells all", "885 more; steadyd check", "785 more; /api",
+    for shown in ("980 more; steadyd status tells all", "885 more; steadyd check", "785 more; /api",
                   "overdue"):  # fmt: skip
         assert shown in text
     assert "/rules.d/1.inq" in text  # those with errors first
@@ -239,10 +261,10 @@ def test_a_rule_on_what_cannot_be_read_is_not_ok() -> None:
 def test_memory_is_told_by_the_reading_that_is_drawn_beside_it() -> None:
     now = snapshot()  # the sample says 250e6 bytes
     drawn = Beside(lambda *_: (10e6,), states, lambda name: (Watched(RULE, "ok"),))
-    row = Rows(drawn).still(now.services[0], AT)
-    assert row.count("9.5 MiB") == 3  # the curve, its words, the column
+    row = Rows(drawn).still(now.services[0], AT, 3)
+    assert row.count("9.5 MiB") == 2  # beside the curve, and in the column
     assert "238.4 MiB" not in row
-    assert "238.4 MiB" in Rows(BESIDE_EMPTY).still(now.services[0], AT)  # no rule names it
+    assert "238.4 MiB" in Rows(BESIDE_EMPTY).still(now.services[0], AT, 3)  # no rule names it
 
 
 def compares(metric: str, operator: Operator = Operator.ABOVE) -> Rule:
@@ -255,13 +277,13 @@ def test_a_row_counts_the_curves_that_it_does_not_draw_and_draws_what_fires() ->
         Watched(compares(name), "firing" if name == "e" else "ok") for name in ("a", "b", "c", "e")
     )
     row = Rows(Beside(lambda *_: (1.0,), states, lambda name: rules)).still(
-        snapshot().services[0], AT
+        snapshot().services[0], AT, 3
     )
     assert row.count('<span class="spark">') == 3
     assert "<small>e " in row
     assert "<small>1 more</small>" in row
     few = Rows(Beside(lambda *_: (1.0,), states, lambda name: rules[:3]))
-    assert "more" not in few.still(snapshot().services[0], AT)
+    assert "more" not in few.still(snapshot().services[0], AT, 3)
 
 
 def test_what_is_wished_is_not_drawn_as_a_limit() -> None:
@@ -346,8 +368,9 @@ def test_a_service_that_nobody_names_is_not_found() -> None:
     [
         ((), ""),
         ((5.0,), "M0 20h0"),
-        ((0.0, 10.0), "M0 38L1 2"),
-        ((0.0, 0.0, 0.0, 10.0, 10.0), "M0 38h2L3 2h1"),
+        ((0.0, 10.0), "M0 38l1-36"),
+        ((0.0, 0.0, 0.0, 10.0, 10.0), "M0 38h2l1-36h1"),
+        ((10.0, 5.0, 0.0, None, 5.0), "M0 2l1 18 1 18M4 20h0"),
         ((0.0, None, None, 10.0), "M0 38h0M3 2h0"),
         ((None, 4.0, None), "M1 20h0"),
     ],

@@ -11,6 +11,7 @@ until its deadline and never the others.
 import json
 import logging
 import os
+import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ THREADS = 16
 # Lines of apprise's log that tell the cause; the others repeat headers and payloads.
 TELLING = ("Socket Exception:", "Response Details:", "SMTP Exception:", "WARNING")
 LONGEST = 300
+_HEAD = re.compile(r"^[\d-]+ [\d:,]+ - [A-Z]+ - ")  # of each line
+_ERRNO = re.compile(r"\[Errno -?\d+\] [^'\")]+")
 
 _writing = threading.Lock()
 
@@ -44,8 +47,15 @@ def send(job: dict[str, Any], asset: apprise.AppriseAsset) -> dict[str, str]:
         log_level=logging.DEBUG,
     )
     told = [line for line in map(str, result.logs()) if any(word in line for word in TELLING)]
-    why = "; ".join(redact(" ".join(line.split()), url)[:LONGEST] for line in told[-3:])
+    why = "; ".join(dict.fromkeys(redact(_cause(line), url)[:LONGEST] for line in told[-3:]))
     return {"id": job["id"], "status": result.status.name, "why": why}
+
+
+def _cause(line: str) -> str:
+    """Return what a line of apprise's log says, on one line; of a failed call what failed it."""
+    said = _HEAD.sub("", " ".join(line.split()))
+    failed = _ERRNO.search(said)
+    return failed[0] if failed else said.rstrip(".")
 
 
 def main() -> None:

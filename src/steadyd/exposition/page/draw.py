@@ -61,15 +61,11 @@ def spark(curve: Curve) -> str:
     """Return a small curve with its metric, its newest value and the nearest limit."""
     name, now = str(curve.metric), _last(curve.values)
     limits = " · ".join(limit(name, value) for value in curve.limits)
-    told = f"{name} {measure(name, now)}" + (f", limit {limits}" if limits else "")
     tone = ' class="bad"' if curve.firing else ""
     shown = f"<b{tone}>{escape(measure(name, now))}</b>" + (
         f" / {escape(limits)}" if limits else ""
     )
-    return (
-        f'<span class="spark">{_svg(curve, "curve", told)}'
-        f"<small>{escape(name)} {shown}</small></span>"
-    )
+    return f'<span class="spark">{_svg(curve, "curve")}<small>{escape(name)} {shown}</small></span>'
 
 
 def chart(curve: Curve, cycle: float) -> str:
@@ -114,7 +110,9 @@ def _range(curve: Curve) -> tuple[float, float]:
     return (low - 1, high + 1) if low == high else (low, high)
 
 
-def _svg(curve: Curve, kind: str, told: str) -> str:
+def _svg(curve: Curve, kind: str, told: str = "") -> str:
+    """Return the drawing; `told` is what it says, "" where the text beside says the same."""
+    role = f'role="img" aria-label="{escape(told)}"' if told else 'aria-hidden="true"'
     low, high = _range(curve)
     scale = (_HEIGHT - 4) / (high - low)
     heights = [
@@ -128,7 +126,7 @@ def _svg(curve: Curve, kind: str, told: str) -> str:
     )
     return (
         f'<svg class="{kind}{" over" if curve.firing else ""}" viewBox="0 0 {width} {_HEIGHT}" '
-        f'preserveAspectRatio="none" role="img" aria-label="{escape(told)}">'
+        f'preserveAspectRatio="none" {role}>'
         f'<path class="line" d="{_path(heights)}"/>{lines}</svg>'
     )
 
@@ -144,9 +142,15 @@ def _path(heights: Sequence[int | None]) -> str:
         if flat or (height is None and steps and steps[-1].startswith("M")):
             steps.append(f"h{flat}")  # a reading alone is a dot
         if height is not None:
-            steps.append(f"{'M' if before is None else 'L'}{at} {height}")
+            steps.append(f"M{at} {height}" if before is None else _slope(steps, height - before))
         before, flat = height, 0
     return "".join(steps)
+
+
+def _slope(steps: Sequence[str], rise: int) -> str:
+    """Return a step to the next reading; a letter counts on for what follows."""
+    letter = " " if steps[-1][0] in "l " else "l"
+    return f"{letter}1{rise:d}" if rise < 0 else f"{letter}1 {rise:d}"
 
 
 def timeline(states: Sequence[tuple[float, ServiceState]], now: float) -> str:

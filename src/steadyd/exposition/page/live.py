@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from steadyd.exposition.page import overview, service
 from steadyd.exposition.page.parts import headline
-from steadyd.exposition.page.rows import Beside, Rows, View, select, table
+from steadyd.exposition.page.rows import Beside, Rows, View, select, sparks_of, table
 from steadyd.model.snapshot import Snapshot
 from steadyd.ports import Daemon
 
@@ -144,7 +144,8 @@ class Live:
     def _overview(self, snapshot: Snapshot, view: View) -> Made:
         shown = select(snapshot, view)
         above, below = overview.parts(snapshot, view, self._beside, None)
-        rows = {each.name: self._rows.live(each, snapshot.at) for each in shown.services}
+        most = sparks_of(snapshot)
+        rows = {each.name: self._rows.live(each, snapshot.at, most) for each in shown.services}
         title = f"{headline(snapshot)}: {snapshot.hostname}, steadyd"
         return Made(
             snapshot.at,

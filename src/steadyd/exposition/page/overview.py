@@ -23,13 +23,22 @@ from steadyd.exposition.page.parts import (
     strong,
 )
 from steadyd.exposition.page.parts import table as plain_table
-from steadyd.exposition.page.rows import Beside, Rows, View, choose, curves, select, table
+from steadyd.exposition.page.rows import (
+    Beside,
+    Rows,
+    View,
+    choose,
+    curves,
+    select,
+    sparks_of,
+    table,
+)
 from steadyd.model.incident import Incident
 from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import FileView, Snapshot
 
 ACTIONS = 15  # shown on the page
-INCIDENTS = 40  # newest first
+INCIDENTS = 20  # newest first
 
 
 def page(snapshot: Snapshot, view: View, beside: Beside, feed: str = "") -> str:
@@ -37,8 +46,8 @@ def page(snapshot: Snapshot, view: View, beside: Beside, feed: str = "") -> str:
 
     Free text from elsewhere is shown to trusted readers only.
     """
-    rows, shown = Rows(beside), select(snapshot, view)
-    services = table(shown, [rows.still(each, snapshot.at) for each in shown.services], view)
+    rows, shown, most = Rows(beside), select(snapshot, view), sparks_of(snapshot)
+    services = table(shown, [rows.still(each, snapshot.at, most) for each in shown.services], view)
     above, below = parts(snapshot, view, beside, snapshot.at)
     middle = {"choose": choose(view), "services": services}
     main = "".join(part(name, html) for name, html in (above | middle | below).items())

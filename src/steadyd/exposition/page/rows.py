@@ -15,8 +15,9 @@ from steadyd.model.metric import MetricId
 from steadyd.model.service import ServiceState
 from steadyd.model.snapshot import ServiceView, Snapshot, Watched
 
-PER_PAGE = 50
-_SPARKS = 3  # in a row, what fires first; the page of the service has all
+PER_PAGE = 40
+# curves in a row, what fires first; the page of the service has all
+_FEW, _SPARKS, _SPARKS_OF_MANY = 20, 3, 2
 _MEMORY = MetricId("memory", "total_rss")
 _GROWTH = 4  # readings that are added at once to a curve that is not full: level, it stays as it is
 _HEADS = ("Service", "State", "For>", "Last hour", "Watched", "Memory>", "Processes>", "Restarts>",
@@ -97,6 +98,11 @@ def select(snapshot: Snapshot, view: View) -> Shown:
     return Shown(tuple(found[first : first + PER_PAGE]), first, len(found), page)
 
 
+def sparks_of(snapshot: Snapshot) -> int:
+    """Return how many curves a row may have: with many rows they are what a page weighs."""
+    return _SPARKS if len(snapshot.services) <= _FEW else _SPARKS_OF_MANY
+
+
 def curves(view: ServiceView, beside: Beside, most: int) -> list[Curve]:
     """Return what rules compare of a service; its state has a timeline of its own."""
     return [
@@ -127,7 +133,7 @@ class Rows:
         self._ends: dict[str, tuple[object, tuple[str, str]]] = {}
         self._rows: dict[str, tuple[object, str]] = {}
 
-    def live(self, view: ServiceView, now: float) -> str:
+    def live(self, view: ServiceView, now: float, most: int) -> str:
         """Return a row for an event: the reader's clock fills in the ages."""
         states = self._beside.states(view.name)
         found = [_grown(curve) for curve in curves(view, self._beside, SPARK)]
@@ -140,9 +146,9 @@ class Rows:
         known = self._ends.get(view.name)
         if known is None or known[0] != key:
             known = self._ends[view.name] = (key, _ends(view, states, used, now, live=True))
-        seen = (found, known[1])
+        seen = (found, known[1], most)
         if (row := self._rows.get(view.name)) is None or row[0] != seen:
-            text = _row(known[1], found)
+            text = _row(known[1], found, most)
             if row is not None and row[1] == text:  # less than a line's width apart
                 text = row[1]
             row = self._rows[view.name] = (seen, text)
@@ -153,11 +159,11 @@ class Rows:
         for name in self._ends.keys() - names:
             del self._ends[name], self._rows[name]
 
-    def still(self, view: ServiceView, now: float) -> str:
-        """Return a row for a page."""
+    def still(self, view: ServiceView, now: float, most: int) -> str:
+        """Return a row for a page, with at most so many curves."""
         states = self._beside.states(view.name)
         used = memory(view, self._beside)
-        return _row(_ends(view, states, used, now), curves(view, self._beside, SPARK))
+        return _row(_ends(view, states, used, now), curves(view, self._beside, SPARK), most)
 
 
 def table(shown: Shown, rows: Sequence[str], view: View) -> str:
@@ -176,10 +182,10 @@ def _grown(curve: Curve) -> Curve:
     return replace(curve, values=curve.values[extra:]) if len(curve.values) > extra > 0 else curve
 
 
-def _row(ends: tuple[str, str], found: Sequence[Curve]) -> str:
+def _row(ends: tuple[str, str], found: Sequence[Curve], most: int) -> str:
     before, after = ends
-    drawn = sorted(found, key=lambda curve: not curve.firing)[:_SPARKS]
-    more = f"<small>{len(found) - _SPARKS} more</small>" if len(found) > _SPARKS else ""
+    drawn = sorted(found, key=lambda curve: not curve.firing)[:most]
+    more = f"<small>{len(found) - most} more</small>" if len(found) > most else ""
     return f"{before}{''.join(map(spark, drawn)) or NOTHING}{more}{after}"
 
 
