@@ -20,7 +20,6 @@ DEADLINE = 90.0  # seconds for the first healed incident with --once
 PATIENCE = 20.0  # seconds more for its messages
 HISTORY = 120  # readings that are kept for the curve
 _KEPT = re.compile(r"message.* for route .* (?:is kept|are given up): (.*)")
-_LOGGED = re.compile(r"^[\d :,-]+ - [A-Z]+ - ")  # what the sender's own log puts before it
 
 Event = tuple[str, str]  # a word and a line
 
@@ -180,8 +179,7 @@ def last_line(log: str) -> str:
 def undelivered(log: str) -> str:
     """Return why the last message was not delivered, as the daemon logged it, as one line."""
     whys = [found[1] for line in log.splitlines() if (found := _KEPT.search(line))]
-    first = whys[-1].removesuffix('"').partition("; ")[0] if whys else "its target does not answer"
-    return clean(_LOGGED.sub("", first))
+    return clean(whys[-1].removesuffix('"')) if whys else "its target does not answer"
 
 
 def _compared(files: RuleFiles) -> dict[str, Comparison]:
