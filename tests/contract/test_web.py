@@ -91,6 +91,15 @@ async def test_what_an_init_system_answered_is_for_the_operator(
     assert "exited with 1" in stranger.text  # why it is in its state is no secret
 
 
+@pytest.mark.parametrize("path", ["/", "/service/ghost"])
+async def test_the_page_shows_what_an_init_system_answered_to_the_operator(
+    web: Web, control: str, path: str
+) -> None:
+    text = "there is no unit gone.service"
+    assert text not in (await ask(web, path)).text
+    assert text in (await ask(control, path)).text
+
+
 @pytest.mark.parametrize("rest", ["/metrics", "/metrics?x=http://y/"])
 async def test_who_asks_as_if_it_were_a_proxy_is_answered(web: Web, rest: str) -> None:
     reader, writer = await _connect(web)

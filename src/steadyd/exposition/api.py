@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from steadyd.model.incident import Action, Incident, Line
 from steadyd.model.metric import MetricId, Reading
 from steadyd.model.service import ServiceState
@@ -47,26 +49,37 @@ def number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def reason_of(view: ServiceView, trusted: bool) -> str:
-    """Return why a service is in its state; what an init system answered only to the trusted."""
-    told = bool(view.unit) and view.state is not ServiceState.UNKNOWN
-    return view.reason if trusted or told or not view.reason else WITHHELD
+def seen_by(snapshot: Snapshot, trusted: bool) -> Snapshot:
+    """Return what a reader may see: what init systems answered is for the trusted."""
+    if trusted:
+        return snapshot
+    inits = (replace(each, reason=WITHHELD) if each.reason else each for each in snapshot.inits)
+    services = map(_seen_by_strangers, snapshot.services)
+    return replace(snapshot, inits=tuple(inits), services=tuple(services))
 
 
-def service(view: ServiceView, trusted: bool = True) -> Json:
+def _seen_by_strangers(view: ServiceView) -> ServiceView:
+    """Leave out why there is no state, or no right; why it is in the state it has is no secret."""
+    known = bool(view.unit) and view.state is not ServiceState.UNKNOWN
+    if (known or not view.reason) and not view.denied:
+        return view
+    reason = view.reason if known or not view.reason else WITHHELD
+    return replace(view, reason=reason, denied=dict.fromkeys(view.denied, WITHHELD))
+
+
+def service(view: ServiceView) -> Json:
     """Return a `service`; `why` tells why there is no unit."""
-    reason = reason_of(view, trusted)
     return {
         "name": view.name,
         "unit": view.unit or None,
         "init": view.init or None,
         "state": str(view.state),
-        "reason": reason,
+        "reason": view.reason,
         "pids": [process.pid for process in view.processes],
         "main_pid": view.main_pid or None,
         "since": rfc3339(view.since),
-        "why": None if view.unit else reason or "it was not looked up yet",
-        "denied": dict(view.denied) if trusted else dict.fromkeys(view.denied, WITHHELD),
+        "why": None if view.unit else view.reason or "it was not looked up yet",
+        "denied": dict(view.denied),
     }
 
 
@@ -103,9 +116,9 @@ def incident(value: Incident, actions: Iterable[Action], trusted: bool = True) -
     }
 
 
-def services(snapshot: Snapshot, limit: int | None = None, trusted: bool = True) -> Json:
+def services(snapshot: Snapshot, limit: int | None = None) -> Json:
     """Return the answer to `services`."""
-    return {"services": [service(view, trusted) for view in snapshot.services[:limit]]}
+    return {"services": [service(view) for view in snapshot.services[:limit]]}
 
 
 def incidents(pairs: Iterable[tuple[Incident, Sequence[Action]]], trusted: bool = True) -> Json:
@@ -120,6 +133,7 @@ def actions(values: Iterable[Action], trusted: bool = True) -> Json:
 
 def status(snapshot: Snapshot, trusted: bool = True) -> Json:
     """Return the answer to `status`."""
+    snapshot = seen_by(snapshot, trusted)
     host, acts = snapshot.host, by_incident(snapshot.actions)
     return {
         "version": snapshot.version,
@@ -129,16 +143,9 @@ def status(snapshot: Snapshot, trusted: bool = True) -> Json:
         "ready": snapshot.ready,
         "dry_run": snapshot.dry_run,
         "inits": [
-            {
-                "name": init.name,
-                "up": init.up,
-                "reason": init.reason if trusted or not init.reason else WITHHELD,
-            }
-            for init in snapshot.inits
+            {"name": init.name, "up": init.up, "reason": init.reason} for init in snapshot.inits
         ],
-        "services": [
-            service(view, trusted) | measured(view) | _used(view) for view in snapshot.services
-        ],
+        "services": [service(view) | measured(view) | _used(view) for view in snapshot.services],
         "host": measured(host) if host else None,
         "incidents": [
             incident(each, acts.get(each.id, ()), trusted)

@@ -239,8 +239,8 @@ class Handlers:
     async def _services(self, request: Request) -> Response:
         limit = _limit(request, None)
         snapshot = await self._fresh()
-        trusted = caller_of(request).trusted
-        return await _answer(snapshot, lambda: api.services(snapshot, limit, trusted))
+        seen = api.seen_by(snapshot, caller_of(request).trusted)
+        return await _answer(seen, lambda: api.services(seen, limit))
 
     async def _incidents(self, request: Request) -> Response:
         found = await self._daemon.incidents(_limit(request, USUAL) or USUAL)

@@ -31,8 +31,8 @@ ACTIONS: Final = {
 }
 KEYS: Final = {
     "owner": "The route of this check's alerts.",
-    "cooldown": "Time between two verbs on this service (1m).",
-    "budget": "How many verbs in what time: 3/1h.",
+    "cooldown": "Time between two verbs on this service (1m; at most 7d).",
+    "budget": "How many verbs in what time: 3/1h; verbs are remembered for 7d.",
     "dry_run": "yes: tell what would be done, and do nothing.",
     "verify": "How long after a verb the condition may stay true (restart 1m, reload 5m).",
     "settle": "How long the service may take to come up (10s).",

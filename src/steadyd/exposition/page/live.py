@@ -15,6 +15,7 @@ from msgspec import Struct
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from steadyd.exposition.api import seen_by
 from steadyd.exposition.page import overview, service
 from steadyd.exposition.page.parts import headline
 from steadyd.exposition.page.rows import Beside, Rows, View, select, sparks_of, table
@@ -133,6 +134,7 @@ class Live:
 
     async def _made(self, page: Page, snapshot: Snapshot) -> Made:
         """Return a page as it is now."""
+        snapshot = seen_by(snapshot, page.view.trusted)
         if not page.name:
             return self._overview(snapshot, page.view)
         made = self._service(snapshot, page)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from steadyd.exposition.answer import Pieces, caller_of, policy
+from steadyd.exposition.api import seen_by
 from steadyd.exposition.metrics import accepts_gzip, compress
 from steadyd.exposition.page import overview, service
 from steadyd.exposition.page.live import MOST_READERS, Live, Page, Stream
@@ -43,7 +44,7 @@ class Looks:
             return self._events(request)
         view = view_of(request.query_params, caller_of(request).trusted)
         if path == "/":
-            snapshot = self._daemon.snapshot(detail=False)
+            snapshot = seen_by(self._daemon.snapshot(detail=False), view.trusted)
             return _page(request, overview.page(snapshot, view, self._beside, self._feed(view)))
         return await self._service(request, request.path_params["name"], view)
 
@@ -51,7 +52,7 @@ class Looks:
         return tuple(self._daemon.curve(service, metric, most) or ())
 
     async def _service(self, request: Request, name: str, view: View) -> Response:
-        snapshot = await self._daemon.fresh()
+        snapshot = seen_by(await self._daemon.fresh(), view.trusted)
         found = service.find(snapshot, name)
         if found is None:
             name = printable_name(name)
