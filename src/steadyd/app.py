@@ -170,8 +170,10 @@ class App:
     @property
     def summary(self) -> str:
         """Return in a few words what is watched."""
-        services = len(self.engine.subjects.keys() - {HOST})
-        return f"watching {services} services, {len(self.engine.rules)} rules"
+        services, rules = len(self.engine.subjects.keys() - {HOST}), len(self.engine.rules)
+        return (
+            f"watching {services} service{'s' * (services != 1)}, {rules} rule{'s' * (rules != 1)}"
+        )
 
     @property
     def routed(self) -> bool:

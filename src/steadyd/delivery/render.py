@@ -81,7 +81,8 @@ def _headline(n: Notification, incident: Incident, dimension_of: DimensionOf) ->
     match n.occasion:
         case Occasion.CLOSED if incident.close_reason is CloseReason.RECOVERED:
             after = duration((incident.closed_at or n.at) - incident.opened_at)
-            return f"recovered after {after} ({_problem(n, incident, dimension_of)})"
+            was = _problem(n, incident, dimension_of).replace("is down", "was down")
+            return f"recovered after {after} ({was})"
         case Occasion.CLOSED:
             return f"{incident.topic} withdrawn: {incident.close_text}"
         case Occasion.GAVE_UP | Occasion.ESCALATED:

@@ -200,4 +200,11 @@ def _give(path: str, group: int | None) -> None:
     try:
         os.chown(path, -1, group)
     except PermissionError:
-        log.info("%s stays with our own group: we are not in group %d", path, group)
+        log.info("%s stays with our own group: we are not in group %s", path, _named(group))
+
+
+def _named(group: int) -> str:
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
