@@ -237,7 +237,9 @@ def _read(path: str | None, strict: bool) -> tuple[str, dict[str, Any]]:
             raise SettingsError(f"{named}: there is no such file") from error
     except PermissionError as error:
         if path is not None or strict:
-            raise SettingsError(f"{named}: {error.strerror}; let our user read it") from error
+            raise SettingsError(
+                f"{named}: {error.strerror}; who runs this must be able to read it"
+            ) from error
     except (OSError, ValueError) as error:
         raise SettingsError(f"{named}: {_one_line(error)}") from error
     return "", {}

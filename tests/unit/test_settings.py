@@ -185,7 +185,9 @@ def test_who_is_to_run_must_be_able_to_read_what_is_there(
     monkeypatch.setattr("steadyd.settings.DEFAULT_FILE", str(path))
     with as_nobody():
         assert not load(None).dry_run  # who only asks
-        with pytest.raises(SettingsError, match="Permission denied; let our user read it"):
+        with pytest.raises(
+            SettingsError, match="Permission denied; who runs this must be able to read it"
+        ):
             load(None, strict=True)
 
 

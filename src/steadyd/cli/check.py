@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         from steadyd.settings import SettingsError, load
 
         try:
-            settings = load(args.config)
+            settings = load(args.config, strict=True)
             settings.alone().targets()
         except SettingsError as error:
             return fail(str(error), 2)

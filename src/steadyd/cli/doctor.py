@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what is dark; 1 if anything is."""
     try:
         user = _user(args.user)
-        settings = load(args.config)
+        settings = load(args.config, strict=True)
         looked = resolve(args)
     except SettingsError as error:
         return fail(str(error), 2)

@@ -65,7 +65,7 @@ def resolve(args: argparse.Namespace) -> Looked:
 
     Raises SettingsError, NoAnswer.
     """
-    settings = load(args.config)
+    settings = load(args.config, strict=not args.rules)
     if args.rules:
         settings = replace(settings, rules=tuple(args.rules))
     files = RuleFiles(settings.rules, CATALOGUE, defaults=defaults_of(settings.defaults))
