@@ -222,6 +222,24 @@ async def test_its_version_and_how_the_whole_system_is_are_told(
         await follower.until(lambda r: r == SystemRunning("systemd", True), seen)
 
 
+async def test_what_ended_by_itself_was_started_all_the_same(
+    rig: SystemdRig, init: Systemd
+) -> None:
+    """systemd forgets a unit that rests and that nothing names, and when it was started."""
+    rig.install(Service("brief", command="read line < /srv/go"))
+    rig.host.run("mkfifo /srv/go")
+    async with following(init, "brief.service") as follower:
+        rig.start("brief")
+        await up(follower, "brief.service")
+        seen = len(follower.reports)
+        rig.host.run("echo > /srv/go")
+        _, rests = await follower.until(
+            lambda r: isinstance(r, UnitStatus) and r.state == "inactive", seen
+        )
+        assert isinstance(rests, UnitStatus)
+        assert rests.reason == "stopped"
+
+
 async def test_a_bus_that_starts_anew_is_no_down(rig: SystemdRig, init: Systemd) -> None:
     rig.install(Service("steady"))
     rig.start("steady")

@@ -35,6 +35,7 @@ from steadyd.inits.systemd_status import (
     ROOT_PATH,
     job_failure,
     own_unit,
+    remembered,
     shortfall,
     state_of,
     status,
@@ -332,7 +333,9 @@ class Systemd:
                 raise
             return UnitGone(NAME, unit, str(refused))
         why = why_gone(found)
-        return UnitGone(NAME, unit, why) if why else status(found, unit)
+        if why:
+            return UnitGone(NAME, unit, why)
+        return remembered(status(found, unit), self._told.get(unit))
 
     async def _reconcile(self, link: Link) -> None:
         """Mark what differs from what was told: the net below the signals."""

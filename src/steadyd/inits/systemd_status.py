@@ -8,6 +8,8 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from steadyd.model.rule import Verb
 from steadyd.model.service import ServiceState, UnitStatus
 
@@ -174,6 +176,13 @@ def why_gone(properties: Properties) -> str:
 
 
 _INFINITY = 2**64 - 1
+NEVER = "not started since boot"
+
+
+def remembered(now: UnitStatus, before: object) -> UnitStatus:
+    """Return a status with what was told before: systemd forgets a unit that rests."""
+    ran = isinstance(before, UnitStatus) and before.reason != NEVER
+    return replace(now, reason="stopped") if ran and now.reason == NEVER else now
 
 
 def status(properties: Properties, unit: str = "") -> UnitStatus:
@@ -303,7 +312,7 @@ def _at_rest(properties: Properties) -> str:
     if not int(properties.get("InactiveEnterTimestamp", 0)):
         if int(properties.get("ConditionTimestamp", 0)) and not properties.get("ConditionResult"):
             return _RESULTS["unmet-condition"]
-        return "not started since boot"
+        return NEVER
     return "stopped"
 
 
