@@ -46,6 +46,7 @@ _BY = "instance"
 _MARKS = tuple(each._replace(on=False) for each in MARKS if "$name" not in each.expr)
 _SERVICES = "/d/steadyd-services/services-health?var-datasource=${datasource}"
 _GOOD_OR_BROKEN = mapping({"0": ("broken", "red"), "1": ("good", "green")})
+_WHOLE = mapping({"0": ("degraded", "orange"), "1": ("running", "green")})
 _ANY: Steps = ((None, "text"), (1, "orange"))
 _RED: Steps = ((None, "text"), (1, "red"))
 
@@ -162,6 +163,12 @@ def _hosts() -> Panel:
             ),
             Column("Alerts", expr=of(f"{firing} or {none}"), steps=_RED, width=80),
             Column("Failed", expr=of(_each(of_hosts(state, FAILED))), steps=_RED, width=80),
+            Column(
+                "Whole host",
+                expr=of(_each(of_hosts("steadyd_init_system_running"))),
+                words=_WHOLE,
+                width=100,
+            ),
             Column("Active", expr=of(_each(of_hosts(state, ACTIVE))), width=80),
             Column("Actions", expr=of(_hour(of_hosts("steadyd_actions_total"))), width=80),
             Column("Did not help", expr=of(_hour(of_hosts(OUTCOMES, HURT))), steps=_ANY, width=110),

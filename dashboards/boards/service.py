@@ -238,9 +238,14 @@ def _uses() -> Iterator[Panel]:
         size=(6, 8),
     )
     yield curves(
-        "Fullest process",
-        "Open descriptors of the fullest process against its soft limit.",
-        _gauge("steadyd_service_worst_fd_ratio"),
+        "Share of limits",
+        "Open descriptors of the fullest process against its soft limit; tasks against the most"
+        " that the unit may have.",
+        _gauge("steadyd_service_worst_fd_ratio", "descriptors"),
+        lines(
+            f"{of_services('steadyd_service_tasks')} / {of_services('steadyd_service_tasks_max')}",
+            "{{instance}} tasks",
+        ),
         unit="percentunit",
         steps=((None, "green"), (0.8, "orange"), (0.95, "red")),
         size=(6, 8),

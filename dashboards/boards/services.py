@@ -470,6 +470,19 @@ def _itself() -> Iterator[Panel]:
         unit="s",
     )
     yield versions()
+    yield rows(
+        "Init systems",
+        "Which init systems are watched where, and their versions where they name them.",
+        (
+            Column("Host", label="instance"),
+            Column("Init", label="init"),
+            Column("Version", label="version"),
+        ),
+        size=(8, 8),
+        none="none",
+        sort=("Host", "up"),
+        hidden=(f"max by (instance, init, version) ({of_hosts('steadyd_init_info')})",),
+    )
 
 
 def rate_of_daemons(counter: str) -> str:

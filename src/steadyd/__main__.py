@@ -15,7 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         code = cli.main(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        if not sys.stdout.closed:  # as `lsp` leaves it
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of a pipe has gone: there is nobody to tell

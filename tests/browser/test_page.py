@@ -147,7 +147,8 @@ def test_tables_have_heads_and_pictures_have_words(host: Local, open_page: Open)
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("main").count() == page.locator("h1").count() == 1
     assert page.locator("th:not([scope])").count() == 0
-    assert page.locator("svg:not([aria-label])").count() == 0
+    assert page.locator("svg:not([aria-label]):not([aria-hidden=true])").count() == 0
+    assert page.locator(".spark:has(svg[aria-hidden]) small:text(':')").count() == 2
     assert page.locator("input:not(label input), select:not(label select)").count() == 0
 
 
